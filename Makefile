@@ -1,0 +1,47 @@
+# Two commands: `make book` builds both languages, `make test` runs every check.
+# Each sets up what it needs in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+export MPLBACKEND := Agg
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lint notebooks lab bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/installed: constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test,dev]"
+	touch $@
+
+setup: $(VENV)/installed  ## the virtual environment with the tested versions
+
+book: setup  ## the book in both languages, in _build/html
+	$(BIN)/python book/tools/build.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint book  ## every check: style, types, book, notebooks, library
+	$(BIN)/python book/tools/browser.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests notebooks -n $(JOBS) --dist loadfile \
+	  --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with book/tools/sanitize.cfg
+
+notebooks: setup  ## run the English notebooks in place and bring the Chinese ones in step
+	$(BIN)/python book/tools/notebooks.py run
+	$(BIN)/python book/tools/notebooks.py sync
+
+lab: setup  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+bench: setup  ## measurements against peers, side by side
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf _build

@@ -1,0 +1,72 @@
+"""What every model of the book shares: a loss to train on, and the capabilities it may have.
+
+A model is an ``nn.Module`` whose call is its training loss, so that whatever wraps it for several
+devices also synchronises its gradients. What a model can compute beyond that is said by four
+protocols: ``isinstance(model, Density)`` is true exactly when the exact log-density is available.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from gentext.shapes import Batch, PerExample
+
+
+class Model(nn.Module):
+    """A trainable model; calling it on a batch gives its training loss (a scalar, nats or as said).
+
+    Subclasses define ``loss(...)`` with the arguments that a batch of theirs has, and take only
+    keywords in their constructor: what they were given is kept in ``arguments``, from which a
+    checkpoint rebuilds them.
+    """
+
+    loss: Callable[..., Tensor]
+    arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **arguments: Any) -> Model:
+        self = super().__new__(cls)
+        object.__setattr__(self, "arguments", arguments)
+        return self
+
+    def turns(self) -> dict[str, Iterable[nn.Parameter]]:
+        """The losses to minimise in turn and the parameters of each; most models have one."""
+        return {"loss": self.parameters()}
+
+    def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
+        """The loss named ``turn`` on a batch."""
+        return getattr(self, turn)(*batch)
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Draws new examples."""
+
+    def sample(self, n: int) -> Batch:
+        """``n`` fresh examples."""
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Knows the exact density of an example."""
+
+    def log_prob(self, x: Batch) -> PerExample:
+        """log p(x), exact, in nats."""
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """Knows a lower bound of the log-density of an example."""
+
+    def elbo(self, x: Batch) -> PerExample:
+        """A lower bound of log p(x), in nats."""
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Maps examples to codes."""
+
+    def encode(self, x: Batch) -> Any:
+        """Codes, or a distribution over codes."""

@@ -1,0 +1,16 @@
+"""Names for the shapes that the signatures of this package speak of.
+
+The letters are shared by all files: ``n`` examples in a batch, ``*event`` the shape of one
+example (``c h w`` for images), ``z`` the size of a code. Under pytest every call is checked
+against them; at other times they cost nothing.
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Scalar = Float[Tensor, ""]  # one number, such as a loss
+PerExample = Float[Tensor, "n"]  # one number an example, such as log p(x) in nats
+Batch = Float[Tensor, "n *event"]  # real-valued examples
+Flat = Float[Tensor, "n d"]  # real-valued vectors
+Codes = Float[Tensor, "n z"]  # latent codes
+Labels = Int[Tensor, "n"]  # class indices
