@@ -7,9 +7,11 @@ protocols: ``isinstance(model, Density)`` is true exactly when the exact log-den
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from gentext.shapes import Batch, PerExample
@@ -34,6 +36,9 @@ class Model(nn.Module):
     def turns(self) -> dict[str, Iterable[nn.Parameter]]:
         """The losses to minimise in turn and the parameters of each; most models have one."""
         return {"loss": self.parameters()}
+
+    def check(self, *batch: Tensor) -> None:
+        """Raise ValueError where data do not fit the model; training asks once, of all data."""
 
     def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
         """The loss named ``turn`` on a batch."""
@@ -70,3 +75,29 @@ class Encodes(Protocol):
 
     def encode(self, x: Batch) -> Any:
         """Codes, or a distribution over codes."""
+
+
+def check_examples(
+    x: Tensor, shape: tuple[int, ...], low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Raise ValueError unless ``x`` is a floating-point batch (n, *shape) within [low, high].
+
+    Values are looked at where that costs nothing: on the CPU, and outside ``torch.compile``.
+    """
+    if tuple(x.shape[1:]) != shape or len(x) == 0:
+        raise ValueError(
+            f"got a batch of shape {tuple(x.shape)}, but this model was built for "
+            f"(n, {', '.join(map(str, shape))}) with n >= 1: reshape the data or rebuild the model"
+        )
+    if not x.is_floating_point():
+        raise ValueError(f"got examples of {x.dtype}, but they must be floating-point: x.float()")
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    least, most = (float(v) for v in x.detach().aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise ValueError("got NaN or infinite values in the data: remove or replace them first")
+    if least < low or most > high:
+        raise ValueError(
+            f"got values from {least:g} to {most:g}, but this likelihood needs them in "
+            f"[{low:g}, {high:g}]: scale the data, e.g. divide 8-bit images by 255"
+        )

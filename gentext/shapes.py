@@ -5,12 +5,12 @@ example (``c h w`` for images), ``z`` the size of a code. Under pytest every cal
 against them; at other times they cost nothing.
 """
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 Scalar = Float[Tensor, ""]  # one number, such as a loss
 PerExample = Float[Tensor, "n"]  # one number an example, such as log p(x) in nats
-Batch = Float[Tensor, "n *event"]  # real-valued examples
+Batch = Num[Tensor, "n *event"]  # examples as they come from the data
 Flat = Float[Tensor, "n d"]  # real-valued vectors
 Codes = Float[Tensor, "n z"]  # latent codes
 Labels = Int[Tensor, "n"]  # class indices

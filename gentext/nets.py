@@ -1,0 +1,122 @@
+"""Networks that the chapters share: perceptrons, convolutional encoders and decoders.
+
+Each takes and gives plain tensors; what the numbers mean is the model's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gentext.shapes import Batch, Flat
+
+NETWORKS = ("linear", "mlp", "conv")
+
+
+def mlp(inputs: int, outputs: int, hidden: Sequence[int] = (256, 256)) -> nn.Sequential:
+    """A perceptron ``inputs`` -> ``hidden`` ... -> ``outputs`` with SiLU between its layers."""
+    sizes = (inputs, *hidden, outputs)
+    layers: list[nn.Module] = []
+    for a, b in pairwise(sizes):
+        layers += [nn.Linear(a, b), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Encoder(nn.Module):
+    """Maps examples of ``shape``, beside an optional vector ``context``, to ``outputs`` numbers.
+
+    ``net`` is "linear", "mlp" (two layers of ``hidden`` units) or "conv" (two strided
+    convolutions of ``hidden``/8 and ``hidden``/4 channels; needs shape (c, h, w), h and w
+    divisible by 4).
+    """
+
+    def __init__(
+        self, shape: Sequence[int], outputs: int, *, hidden: int, net: str, context: int = 0
+    ) -> None:
+        super().__init__()
+        check_network(net, shape)
+        values = math.prod(shape)
+        if net == "linear":
+            self.features: nn.Module = nn.Flatten()
+            self.head: nn.Module = nn.Linear(values + context, outputs)
+        elif net == "mlp":
+            self.features = nn.Sequential(nn.Flatten(), nn.Linear(values, hidden), nn.SiLU())
+            self.head = mlp(hidden + context, outputs, (hidden,))
+        else:
+            self.features = convolutions(shape[0], hidden)
+            size = hidden // 4 * (shape[1] // 4) * (shape[2] // 4)
+            self.head = nn.Linear(size + context, outputs)
+
+    def forward(self, x: Batch, context: Flat | None = None) -> Float[Tensor, "n out"]:
+        """Numbers of shape (n, outputs)."""
+        h = self.features(x)
+        return self.head(h if context is None else torch.cat([h, context], dim=1))
+
+
+class Decoder(nn.Module):
+    """Maps ``inputs`` numbers to ``per_value`` numbers for each value of an example of ``shape``.
+
+    The mirror image of :class:`Encoder`, with the same choices of ``net``.
+    """
+
+    def __init__(
+        self, inputs: int, shape: Sequence[int], *, hidden: int, net: str, per_value: int = 1
+    ) -> None:
+        super().__init__()
+        check_network(net, shape)
+        self.shape = (per_value, *shape)
+        values = math.prod(self.shape)
+        if net == "linear":
+            self.network: nn.Module = nn.Linear(inputs, values)
+        elif net == "mlp":
+            self.network = mlp(inputs, values, (hidden, hidden))
+        else:
+            self.network = transposed_convolutions(inputs, shape, hidden, per_value)
+
+    def forward(self, z: Flat) -> Float[Tensor, "n per_value *event"]:
+        """Numbers of shape (n, per_value, *shape)."""
+        return self.network(z).reshape(-1, *self.shape)
+
+
+def convolutions(channels: int, hidden: int) -> nn.Sequential:
+    """Two convolutions of stride 2 with SiLU; gives flat features."""
+    few, many = hidden // 8, hidden // 4
+    return nn.Sequential(
+        nn.Conv2d(channels, few, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(few, many, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+    )
+
+
+def transposed_convolutions(
+    inputs: int, shape: Sequence[int], hidden: int, per_value: int
+) -> nn.Sequential:
+    """A linear layer to a quarter of the resolution and two transposed convolutions."""
+    few, many = hidden // 8, hidden // 4
+    height, width = shape[1] // 4, shape[2] // 4
+    return nn.Sequential(
+        nn.Linear(inputs, many * height * width),
+        nn.SiLU(),
+        nn.Unflatten(1, (many, height, width)),
+        nn.ConvTranspose2d(many, few, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.ConvTranspose2d(few, per_value * shape[0], 4, stride=2, padding=1),
+    )
+
+
+def check_network(net: str, shape: Sequence[int]) -> None:
+    """Raise ValueError unless ``net`` is known and fits examples of ``shape``."""
+    if net not in NETWORKS:
+        raise ValueError(f"unknown net {net!r}: choose one of {', '.join(NETWORKS)}")
+    if net == "conv" and (len(shape) != 3 or shape[1] % 4 or shape[2] % 4):
+        raise ValueError(
+            f"net='conv' needs images (c, h, w) with h and w divisible by 4, but got shape "
+            f"{tuple(shape)}: use net='mlp'"
+        )
