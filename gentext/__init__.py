@@ -10,7 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gentext import checkpoint, data, metrics, plot, recipes, widgets, zoo
+    from gentext import (
+        autoencoder,
+        checkpoint,
+        conditional_vae,
+        core,
+        data,
+        distributions,
+        estimators,
+        metrics,
+        nets,
+        plot,
+        recipes,
+        toys,
+        train,
+        vae,
+        widgets,
+        zoo,
+    )
     from gentext.autoencoder import (
         PPCA,
         Autoencoder,
@@ -39,13 +56,22 @@ __all__ = [
     "Samples",
     "SemiSupervisedVAE",
     "TrainConfig",
+    "autoencoder",
     "checkpoint",
+    "conditional_vae",
+    "core",
     "data",
+    "distributions",
+    "estimators",
     "fit",
     "metrics",
+    "nets",
     "plot",
     "principal_components",
     "recipes",
+    "toys",
+    "train",
+    "vae",
     "widgets",
     "zoo",
 ]

@@ -1,0 +1,1 @@
+"""What turns the notebooks and pages into the book, and the checks of it that need no build."""

@@ -1,0 +1,277 @@
+"""The command line: ``gentext train``, ``sample``, ``evaluate``, ``list`` and ``data``.
+
+What needs PyTorch is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import gentext
+
+if TYPE_CHECKING:
+    from gentext.core import Model
+
+
+# Errors that typer itself reports; their base class has moved between its versions.
+_USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+_TYPERS_OWN = (typer.Exit, typer.Abort, _USAGE)
+
+
+class _Friendly(TyperGroup):
+    """Errors are one line on stderr; exit code 2 for what the user can mend, 1 for the rest."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(error, _TYPERS_OWN) or os.environ.get("GENTEXT_DEBUG") == "1":
+                raise
+            typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
+
+
+_EPILOG = "Set GENTEXT_DEBUG=1 to see where an error came from."
+app = typer.Typer(cls=_Friendly, no_args_is_help=True, add_completion=False, epilog=_EPILOG)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: what there is, and the full ones.")
+app.add_typer(data_app, name="data")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment of `gentext list`.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What `gentext train` saved, the file or its folder.",
+        show_default="the weights that come with gentext",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same number gives the same result.")]
+FullData = Annotated[
+    bool, typer.Option("--full-data", help="The whole data set, not the bundled excerpt.")
+]
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"gentext {gentext.__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def gentext_(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit."),
+    ] = False,
+) -> None:
+    """Deep generative models: train them, draw from them, measure them.
+
+    A first round: `gentext list`, then `gentext train vae_fashion --steps 200 --out runs/first`,
+    then `gentext sample vae_fashion --checkpoint runs/first --out grid.png`.
+    """
+
+
+@app.command("list")
+def list_() -> None:
+    """List the experiments (models with their data) and the trained weights.
+
+    Example: gentext list
+    """
+    from gentext import recipes, zoo
+
+    typer.secho("Experiments, for gentext train NAME:", bold=True)
+    for name, recipe in recipes.RECIPES.items():
+        typer.echo(f"  {name:26}{_first_line(recipe.__doc__)}")
+    typer.secho("Trained weights, for gentext sample NAME and gentext evaluate NAME:", bold=True)
+    for name in zoo.names():
+        measured = {k: v for k, v in zoo.card(name).get("metrics", {}).items() if k != "n"}
+        typer.echo(f"  {name:26}{', '.join(f'{k} {v:.4g}' for k, v in measured.items())}")
+    if not zoo.names():
+        typer.echo("  none yet")
+
+
+@app.command()
+def train(
+    name: Name,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates of the weights.", show_default="by budget")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", show_default="runs/NAME", help="For the result")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="quick|full", help="A minute, or as long as it takes.", show_default="by device"
+        ),
+    ] = None,
+    seed: Seed = 0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in an update.")] = None,
+    lr: Annotated[float | None, typer.Option(help="The learning rate, such as 1e-3.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="no|fp16|bf16", help="Mixed precision, for GPUs.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from what is in --out.")] = False,
+    full_data: FullData = False,
+) -> None:
+    """Train an experiment; a folder with its checkpoint results.
+
+    Interrupted? The same command with --resume goes on exactly where it was saved.
+
+    Example: gentext train vae_fashion --steps 200 --out runs/first
+    """
+    import torch
+
+    from gentext import recipes, state
+    from gentext.train import fit
+
+    out = out or Path("runs") / name
+    torch.manual_seed(seed)  # of the first weights, which a resumed run may need again
+    model, data, config = recipes.build(name, budget, full_data=full_data)
+    given: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "lr": lr,
+        "precision": precision,
+    }
+    config = replace(config, seed=seed, **{k: v for k, v in given.items() if v is not None})
+    config = replace(config, warmup=min(config.warmup, config.steps // 5))
+    try:
+        history = fit(model, data, config, out=out, resume=resume, recipe=name)
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    if os.environ.get("RANK", "0") == "0":
+        last = history.loss[-100:]
+        typer.echo(
+            f"{config.steps} steps in {history.seconds:.0f} s; loss {sum(last) / len(last):.4g} "
+            f"(mean of the last {len(last)} steps); saved {out / state.NAME}"
+        )
+
+
+@app.command()
+def sample(
+    name: Name,
+    checkpoint: Checkpoint = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many images to draw.")] = 64,
+    seed: Seed = 0,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="The expected image of each code, without pixel noise.")
+    ] = False,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")] = Path("grid.png"),
+) -> None:
+    """Draw new examples from a trained model, as a picture.
+
+    Example: gentext sample vae_fashion --n 64 --seed 0 --out grid.png
+    """
+    import torch
+
+    from gentext import Samples, plot
+
+    model = _load(name, checkpoint)
+    if not isinstance(model, Samples):
+        raise ValueError(f"a {type(model).__name__} cannot draw samples; choose another experiment")
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    with torch.no_grad():
+        options: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
+        images = model.sample(n, **options)
+    typer.echo(f"saved {plot.save_grid(images.cpu(), out)}")
+
+
+@app.command()
+def evaluate(
+    name: Name,
+    checkpoint: Checkpoint = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Test examples to use.", show_default="all")
+    ] = None,
+    seed: Seed = 0,
+    full_data: FullData = False,
+) -> None:
+    """Measure a trained model on test data.
+
+    Example: gentext evaluate vae_fashion --limit 500
+    """
+    from gentext import metrics, recipes
+
+    model = _load(name, checkpoint)
+    recipe = name if name in recipes.RECIPES else gentext.zoo.card(name)["recipe"]
+    _, data, _ = recipes.build(recipe, "quick", full_data=full_data)
+    typer.echo(f"{name} on {data.name}, test split (seed {seed})")
+    for key, value in metrics.evaluate(model, data, seed=seed, limit=limit).items():
+        number = f"{value:12.0f}" if key == "n" else f"{value:12.4f}"
+        typer.echo(f"  {key:26}{number}  {_unit(key)}")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets: content, size, licence, and whether the full set is here.
+
+    Example: gentext data list
+    """
+    from gentext import data
+
+    for name in data.names():
+        typer.echo(str(data.describe(name)))
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `gentext data list`.")],
+) -> None:
+    """Download a full data set and check it; an interrupted download goes on.
+
+    Example: gentext data fetch fashion-mnist
+    """
+    from gentext import data
+
+    typer.echo(f"{name} is in {data.fetch(name)}")
+
+
+def _load(name: str, file: Path | None) -> Model:
+    """The trained model ``name`` from ``file`` or the zoo, on the GPU if there is one."""
+    import torch
+
+    from gentext import checkpoint, state, zoo
+
+    if file is None:
+        if name not in zoo.names():
+            raise ValueError(
+                f"no trained weights of {name!r} come with gentext (there are: "
+                f"{', '.join(zoo.names()) or 'none'}); train it and pass --checkpoint FILE"
+            )
+        model = zoo.load(name)
+    else:
+        file = file / state.NAME if file.is_dir() else file
+        model = checkpoint.load(file)
+        made = checkpoint.info(file)["recipe"]
+        if made not in (None, name):
+            raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _first_line(docstring: str | None) -> str:
+    return (docstring or "").split("\n")[0].replace("``", "")
+
+
+def _unit(metric: str) -> str:
+    """The unit of a metric that ``metrics.evaluate`` gives."""
+    if metric.endswith("bits_per_dim"):
+        return "bits/dim"
+    return {"n": "examples", "se": "nats, standard error"}.get(metric, "nats per example")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="gentext")
+
+
+if __name__ == "__main__":
+    main()

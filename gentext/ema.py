@@ -1,0 +1,29 @@
+"""Exponential moving average of weights: smoother than the last step, and usually better."""
+
+from __future__ import annotations
+
+import torch
+
+from gentext.core import Model
+
+
+class Average:
+    """The moving average of a model's trained weights.
+
+    While young it forgets faster than ``decay`` says, so that the random start leaves no trace.
+    """
+
+    def __init__(self, model: Model, decay: float) -> None:
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.decay, self.names = decay, list(named)
+        self.source = [p.detach() for p in named.values()]
+        self.weights = [p.clone() for p in self.source]
+
+    def update(self, step: int) -> None:
+        """Move towards the weights after ``step`` updates."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.weights, self.source, 1 - decay)
+
+    def copy_to_model(self) -> None:
+        """Replace the model's weights by their average."""
+        torch._foreach_copy_(self.source, self.weights)

@@ -1,0 +1,314 @@
+"""The book's figures: one look, image grids, curves, bars and maps of latent codes.
+
+Every curve differs from its neighbours by dashes and marker as well as by colour, so a figure
+survives a grey printer and colour blindness; the background is white, which dark pages keep.
+Labels in Chinese are set in a bundled font. Matplotlib is loaded by the first figure, not by
+importing this module.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+FONT = "gentext Sans"
+# Okabe and Ito's colours, told apart by every common kind of colour vision; yellow is left out.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+SIZE = (6.4, 3.6)  # inches
+GRID_HEIGHT = 4.4  # inches, at most
+DPI = 110
+
+
+def use_style() -> None:
+    """Give every later figure the book's look, with a font that has Chinese characters."""
+    import matplotlib
+    from cycler import cycler
+
+    _register_font()
+    matplotlib.rcParams.update(
+        {
+            # First, because a label that mixes Chinese with $mathematics$ uses one font only.
+            "font.family": [FONT, "DejaVu Sans"],
+            "mathtext.fontset": "cm",
+            # A phone shows the figure at half its width: these are about 11 pixels there.
+            "font.size": 13,
+            "axes.labelsize": 14,
+            "axes.titlesize": 14,
+            "legend.fontsize": 12,
+            "figure.figsize": SIZE,
+            "figure.dpi": DPI,
+            "savefig.dpi": "figure",
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#DDDDDD",
+            "legend.frameon": False,
+            "lines.markersize": 5,
+            "image.cmap": "gray",
+            "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=DASHES),
+        }
+    )
+
+
+def figure(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float] = SIZE, **options: Any
+) -> tuple[matplotlib.figure.Figure, Any]:
+    """A figure of ``size`` inches and its axes (one, or an array), as ``plt.subplots`` gives."""
+    import matplotlib.pyplot as plt
+
+    options = {"dpi": DPI, "layout": "constrained", **options}
+    return plt.subplots(rows, columns, figsize=size, **options)
+
+
+def png(drawing: matplotlib.figure.Figure | matplotlib.axes.Axes) -> bytes:
+    """The drawing as a PNG that depends on nothing but the drawing; its figure is closed."""
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+
+    whole: Any = drawing.figure if isinstance(drawing, Axes) else drawing
+    buffer = io.BytesIO()
+    whole.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(whole)
+    return buffer.getvalue()
+
+
+def tile(x: Tensor, columns: int | None = None, *, gap: int = 1) -> np.ndarray:
+    """Lay images out in rows on white.
+
+    Args:
+        x: images in [0, 1], of shape (n, c, h, w) with one channel or three (RGB).
+        columns: images in a row; by default about as many as there are rows.
+        gap: white pixels between two images.
+
+    Returns:
+        Bytes of shape (H, W) for grey images, (H, W, 3) for colour.
+
+    Raises:
+        ValueError: for another shape, no images, or values that are not finite or not in [0, 1].
+    """
+    _check_images(x)
+    n, c, h, w = x.shape
+    columns = _columns(n, columns)
+    rows = math.ceil(n / columns)
+    page = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), 255, dtype=np.uint8)
+    pixels = x.detach().cpu().float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    for i, image in enumerate(pixels):
+        top, left = i // columns * (h + gap), i % columns * (w + gap)
+        page[top : top + h, left : left + w] = image
+    return page[:, :, 0] if c == 1 else page
+
+
+def image_grid(
+    x: Tensor, columns: int | None = None, ax: matplotlib.axes.Axes | None = None
+) -> matplotlib.axes.Axes:
+    """Show images (n, c, h, w) in [0, 1], grey or RGB, ``columns`` to a row; returns the axes."""
+    page = tile(x, columns)
+    if ax is None:
+        tall = page.shape[0] / page.shape[1]
+        width = min(SIZE[0], GRID_HEIGHT / tall)
+        ax = figure(size=(width, width * tall))[1]
+    ax.imshow(page, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def save_grid(x: Tensor, path: str | os.PathLike[str], columns: int | None = None) -> Path:
+    """Write images (n, c, h, w) in [0, 1] as one PNG, every pixel enlarged to be seen.
+
+    Raises:
+        ValueError: for what ``tile`` refuses, and for a path that cannot be written; an older
+            file of that name is then left as it was.
+    """
+    from PIL import Image
+
+    page = tile(x, columns)
+    scale = max(1, 512 // max(page.shape[:2]))
+    buffer = io.BytesIO()
+    enlarged = page.repeat(scale, axis=0).repeat(scale, axis=1)
+    Image.fromarray(enlarged).save(buffer, format="PNG", optimize=True)
+    return _write(Path(path), buffer.getvalue())
+
+
+def curves(
+    series: Mapping[str, Any],
+    x: Any = None,
+    ax: matplotlib.axes.Axes | None = None,
+    *,
+    xlabel: str = "step",
+    ylabel: str = "",
+) -> matplotlib.axes.Axes:
+    """Draw one labelled curve per entry, each with its own colour, dashes and marker.
+
+    Args:
+        series: numbers by label; curves may differ in length when ``x`` is not given.
+        x: the abscissae all curves share; by default 1, 2, ...
+        ax: where to draw; by default a new figure.
+        xlabel: what ``x`` is, with its unit.
+        ylabel: what the numbers are, with their unit.
+    """
+    ax = figure()[1] if ax is None else ax
+    for i, (label, numbers) in enumerate(series.items()):
+        y = _numbers(numbers)
+        at = np.arange(1, len(y) + 1) if x is None else _numbers(x)
+        if at.shape != y.shape:
+            raise ValueError(
+                f"Curve {label!r} has {len(y)} values for {len(at)} positions in x; "
+                "give as many of one as of the other."
+            )
+        look = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "marker": MARKERS[i % 10]}
+        ax.plot(at, y, label=label, markevery=max(1, len(y) // 10), **look)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if len(series) > 1:
+        ax.legend()
+    return ax
+
+
+def latent_map(
+    z: Tensor,
+    y: Tensor | None = None,
+    classes: Sequence[str] | None = None,
+    ax: matplotlib.axes.Axes | None = None,
+) -> matplotlib.axes.Axes:
+    """Scatter two-dimensional codes, each class in its colour and marker and named at its median.
+
+    Args:
+        z: codes, of shape (n, 2).
+        y: class indices, of shape (n,), or None.
+        classes: a name for each class index; by default the index itself.
+        ax: where to draw; by default a new square figure.
+    """
+    if z.ndim != 2 or z.shape[1] != 2:
+        raise ValueError(
+            f"A map needs codes of shape (n, 2), got {tuple(z.shape)}; choose two coordinates."
+        )
+    if y is not None and y.shape != z.shape[:1]:
+        raise ValueError(
+            f"{len(z)} codes need labels of shape ({len(z)},), got {tuple(y.shape)}; "
+            "give one label to a code."
+        )
+    ax = figure(size=(4.8, 4.8))[1] if ax is None else ax
+    points = _numbers(z)
+    labels = np.zeros(len(points), dtype=int) if y is None else y.cpu().numpy()
+    for k in np.unique(labels):
+        cloud = points[labels == k]
+        look: dict[str, Any] = {"color": COLOURS[k % 7], "marker": MARKERS[k % 10]}
+        ax.scatter(cloud[:, 0], cloud[:, 1], s=14, alpha=0.6, linewidths=0, **look)
+        if y is not None:
+            _name(ax, np.median(cloud, axis=0), str(k) if classes is None else classes[k])
+    ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    return ax
+
+
+def bars(
+    values: Mapping[str, float],
+    errors: Mapping[str, float] | None = None,
+    ax: matplotlib.axes.Axes | None = None,
+    *,
+    xlabel: str = "",
+) -> matplotlib.axes.Axes:
+    """Compare numbers by horizontal bars, first on top, with the value and its error beside each.
+
+    Args:
+        values: the number of each row, by label.
+        errors: its standard error (same unit), for the rows that have one.
+        ax: where to draw; by default a new figure.
+        xlabel: what the numbers are, with their unit.
+    """
+    errors = errors or {}
+    if unknown := set(errors) - set(values):
+        raise ValueError(
+            f"Errors are given for {sorted(unknown)}, the bars are {list(values)}; use their names."
+        )
+    ax = figure()[1] if ax is None else ax
+    rows, widths = np.arange(len(values)), list(values.values())
+    spread = [errors.get(label, 0.0) for label in values]
+    drawn = ax.barh(rows, widths, xerr=spread, color=COLOURS[0], alpha=0.75, capsize=3)
+    ax.bar_label(drawn, [_measured(v, errors.get(k)) for k, v in values.items()], padding=4)
+    ax.set_yticks(rows, list(values))
+    ax.invert_yaxis()
+    ax.margins(x=0.3)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(xlabel)
+    return ax
+
+
+def _register_font() -> None:
+    from matplotlib import font_manager
+
+    if FONT not in {font.name for font in font_manager.fontManager.ttflist}:
+        with as_file(files("gentext") / "fonts" / "gentext-sans.otf") as path:
+            font_manager.fontManager.addfont(str(path))
+
+
+def _check_images(x: Tensor) -> None:
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
+        raise ValueError(
+            f"Images must have shape (n, c, h, w) with c = 1 or 3, got {tuple(x.shape)}; "
+            "reshape them."
+        )
+    low, high = x.min().item(), x.max().item()
+    if not (low >= 0 and high <= 1):  # a NaN is neither
+        raise ValueError(
+            f"Images must lie in [0, 1], got values from {low:.3g} to {high:.3g}; "
+            "rescale them or clamp them."
+        )
+
+
+def _columns(n: int, columns: int | None) -> int:
+    if columns is None:
+        return math.ceil(math.sqrt(n))
+    if columns < 1:
+        raise ValueError(
+            f"A grid needs at least one column, got columns={columns}; give 1 or more."
+        )
+    return min(columns, n)
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _measured(value: float, error: float | None) -> str:
+    if not error:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))  # two digits of the error count
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def _name(ax: matplotlib.axes.Axes, at: np.ndarray, text: str) -> None:
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=3, foreground="white")]
+    place: dict[str, Any] = {"ha": "center", "va": "center"}
+    ax.text(float(at[0]), float(at[1]), text, path_effects=halo, **place)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}); choose another place or make room."
+        ) from error
+    return path

@@ -1,0 +1,39 @@
+"""Weights of recorded longer runs: ``load(name)`` gives the model, ``card(name)`` how it was made.
+
+Each is a pair of files in this folder: ``<name>.safetensors`` and the card, ``<name>.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gentext import checkpoint
+from gentext.core import Model
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    """The names of all weights there are, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob(f"*{checkpoint.SUFFIX}")))
+
+
+def load(name: str) -> Model:
+    """The trained model ``name``, in evaluation mode; ``ValueError`` if there is none."""
+    return checkpoint.load(path(name))
+
+
+def card(name: str) -> dict[str, Any]:
+    """How ``name`` was made (recipe, seed, time, metrics); ``ValueError`` if there is none."""
+    card: dict[str, Any] = json.loads(path(name).with_suffix(".json").read_text("utf-8"))
+    return card
+
+
+def path(name: str) -> Path:
+    """The checkpoint file of ``name``; ``ValueError`` if there is none."""
+    if name not in names():
+        there = ", ".join(map(repr, names())) or "none yet"
+        raise ValueError(f"there are no weights {name!r} in the zoo; there are: {there}")
+    return FOLDER / f"{name}{checkpoint.SUFFIX}"
