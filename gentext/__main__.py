@@ -145,6 +145,9 @@ def train(
     config = replace(config, warmup=min(config.warmup, config.steps // 5))
     try:
         history = fit(model, data, config, out=out, resume=resume, recipe=name)
+    except KeyboardInterrupt as stop:
+        typer.secho("Stopped; with --resume it goes on from the last save.", fg="red", err=True)
+        raise typer.Exit(130) from stop
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -90,14 +90,43 @@ class SemiSupervisedVAE(ConditionalVAE):
         repeated = x.repeat(self.classes, *[1] * len(self.shape))
         return self.joint_elbo(repeated, y).unflatten(0, (self.classes, n)).T
 
-    def elbo(self, x: Batch, *, generator: torch.Generator | None = None) -> PerExample:
+    def elbo(
+        self, x: Batch, y: Labels | None = None, *, generator: torch.Generator | None = None
+    ) -> PerExample:
         """U(x) = Σ_y q(y | x) L(x, y) + H(q(y | x)), a lower bound of log p(x) in nats.
+
+        Labels ``y`` may come with the data; the bound does not look at them.
 
         Equation: :eq:`eq-vae-m2`
         """
         self.check(x)
         with drawing_from(generator):
             return marginal_bound(self.classify(x), self.bounds(x))
+
+    def importance_log_prob(
+        self,
+        x: Batch,
+        k: int,
+        y: Labels | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        chunk: int = 4096,
+    ) -> PerExample:
+        """A bound of log p(x) = log Σ_y p(y) p(x | y) in nats, from ``k`` samples for every class.
+
+        Labels ``y`` may come with the data; the bound does not look at them.
+        """
+        bounds = [
+            super(SemiSupervisedVAE, self).importance_log_prob(
+                x,
+                k,
+                torch.full((len(x),), label, device=x.device),
+                generator=generator,
+                chunk=chunk,
+            )
+            for label in range(self.classes)
+        ]
+        return torch.stack(bounds).logsumexp(0) - math.log(self.classes)
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
         """−U(x) where y = −1, else −L(x, y) − α log q(y | x); the mean over the batch, in nats.

@@ -42,7 +42,7 @@ def mean_and_error(values: PerExample) -> Estimate:
     return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))
 
 
-def paired_difference(a: PerExample, b: PerExample) -> Estimate:
+def paired_difference(a: PerExample, b: Tensor) -> Estimate:
     """The mean of a − b on the same examples, and its standard error sd(a − b)/√N."""
     if a.shape != b.shape:
         raise ValueError(

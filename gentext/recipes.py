@@ -70,7 +70,7 @@ def vae_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experi
 def vae_mnist(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A convolutional VAE on binary MNIST (grey above one half is ink): exact Bernoulli."""
     model = VAE(shape=(1, 28, 28), latent=20, hidden=256, net="conv", likelihood="bernoulli")
-    config = _config(chosen, 500, 5000, weight_decay=0.01, ema=0.999)
+    config = _config(chosen, 500, 3000, weight_decay=0.01, ema=0.999)
     return model, binary(data.load("mnist", full=full_data)).without_labels(), config
 
 

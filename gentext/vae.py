@@ -78,13 +78,13 @@ class VAE(Model):
     def encode(self, x: Batch, y: Labels | None = None) -> Independent:
         """q(z | x), a normal distribution with batch shape (n,) and event shape (latent,)."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
-        if y is None:
+        if y is None and not self.classes:
             return self.posterior(self.encoder(x))
         return self.posterior(self.encoder(x, self.one_hot(y, x)))
 
     def decode(self, z: Codes, y: Labels | None = None) -> Independent:
         """p(x | z), with batch shape (n,) and event shape ``shape``."""
-        if y is not None:
+        if y is not None or self.classes:
             z = torch.cat([z, self.one_hot(y, z)], dim=1)
         return self.likelihood(self.decoder(z))
 
@@ -210,10 +210,12 @@ class VAE(Model):
         """Raise ValueError where the data do not fit this model."""
         self.likelihood.check(x)
 
-    def one_hot(self, y: Labels, like: Tensor) -> Flat:
-        """Labels (n,) as vectors (n, classes); ValueError when this model has no labels."""
+    def one_hot(self, y: Labels | None, like: Tensor) -> Flat:
+        """Labels (n,) as vectors (n, classes); ValueError for a model without, or none given."""
         if not self.classes:
             raise ValueError("this model takes no labels: use ConditionalVAE")
+        if y is None:
+            raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
         return F.one_hot(y, self.classes).to(like)
 
     def _log_likelihood(

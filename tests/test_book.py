@@ -228,6 +228,11 @@ def test_a_misnamed_label_is_reported_in_both_languages(book: Book) -> None:
     ]
 
 
+def test_a_missing_twin_is_one_problem(book: Book) -> None:
+    (book.root / ZH).unlink()
+    assert book.problems() == [f"{EN}: has no twin in 'zh'; add notebooks/zh/one.ipynb"]
+
+
 def test_a_broken_notebook_is_named(book: Book) -> None:
     book.write(EN, "{")
     with pytest.raises(ValueError, match=r"one\.ipynb is not a notebook"):
@@ -385,11 +390,13 @@ def test_what_is_served_from_others_carries_its_licence() -> None:
 
 
 def test_every_equation_of_the_book_is_implemented_tested_and_alike_in_both_languages() -> None:
-    assert not [str(problem) for problem in equations.problems(ROOT)]
+    found = [str(problem) for problem in equations.problems(ROOT)]
+    assert not found, "\n".join(["", *found])
 
 
 def test_every_citation_of_the_book_has_its_reference() -> None:
-    assert not [str(problem) for problem in citations.problems(ROOT)]
+    found = [str(problem) for problem in citations.problems(ROOT)]
+    assert not found, "\n".join(["", *found])
 
 
 @pytest.mark.parametrize("language", build.LANGUAGES)

@@ -155,9 +155,9 @@ def broken_links(base: str, visits: dict[str, Visit], folder: Path) -> list[str]
     return broken
 
 
-def lines(visits: dict[str, Visit], base: str) -> dict[str, list[str]]:
-    """Troubles of all pages, by page."""
-    return {a.removeprefix(base): visit.troubles for a, visit in visits.items() if visit.troubles}
+def listed(troubles: list[str]) -> str:
+    """Troubles one a line, each once; pages of one kind often share theirs."""
+    return "\n".join(["", *dict.fromkeys(troubles)])
 
 
 @pytest.fixture(scope="module")
@@ -195,21 +195,24 @@ def visits(chromium: Any, book: str) -> dict[str, Visit]:
 
 
 def test_no_page_has_errors_or_asks_another_host(visits: dict[str, Visit], book: str) -> None:
-    assert not lines(visits, book)
+    found = [f"{a.removeprefix(book)}: {t}" for a, v in visits.items() for t in v.troubles]
+    assert not found, listed(found)
 
 
 def test_every_formula_and_picture_is_rendered(visits: dict[str, Visit], book: str) -> None:
-    found = {a: visit.found["problems"] for a, visit in visits.items() if visit.found["problems"]}
-    assert not found
+    found = [f"{a.removeprefix(book)}: {p}" for a, v in visits.items() for p in v.found["problems"]]
+    assert not found, listed(found)
 
 
 def test_no_link_within_the_book_is_broken(visits: dict[str, Visit], book: str) -> None:
-    assert not broken_links(book, visits, HTML)
+    found = broken_links(book, visits, HTML)
+    assert not found, listed(found)
 
 
-def test_no_page_is_wider_than_a_phone(visits: dict[str, Visit]) -> None:
-    wide = {a: visit.found["width"] for a, visit in visits.items()}
-    assert not {a: width for a, width in wide.items() if width > PHONE["width"]}
+def test_no_page_is_wider_than_a_phone(visits: dict[str, Visit], book: str) -> None:
+    widths = {a.removeprefix(book): visit.found["width"] for a, visit in visits.items()}
+    wide = [f"{a}: {width} px wide" for a, width in widths.items() if width > PHONE["width"]]
+    assert not wide, listed(wide)
 
 
 def test_every_page_leads_to_its_twin(visits: dict[str, Visit], book: str) -> None:
@@ -281,7 +284,9 @@ def test_chinese_search_finds_words_inside_sentences(chromium: Any, book: str) -
     words = {"notation": "协方差为"}
     for stem in chapters():
         open_page(page, f"{book}zh/{stem}.html")
-        paragraphs = page.eval_on_selector_all("article p", "es => es.map(e => e.textContent)")
+        paragraphs = page.eval_on_selector_all(
+            "article section > p", "es => es.map(e => e.textContent)"
+        )
         words[stem] = inside_of_a_sentence("\n".join(paragraphs))
     for stem, word in words.items():
         assert f"{stem}.html" in search(page, book, "zh", word), f"{word!r} is on {stem}.html"

@@ -241,6 +241,18 @@ def test_other_errors_give_exit_code_1_and_a_traceback_only_for_debugging(monkey
     assert isinstance(shown.exception, FloatingPointError)
 
 
+def test_an_interrupted_training_says_how_to_go_on(monkeypatch):
+    def interrupted(self, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, "loss", interrupted)
+        shown = run("train", "tiny", "--out", "runs/cut")
+    assert shown.exit_code == 130
+    assert "with --resume it goes on" in shown.stderr
+    assert run("train", "tiny", "--out", "runs/cut", "--resume").exit_code == 0
+
+
 def test_errors_in_a_real_process_are_red_only_on_a_terminal():
     environment = {k: v for k, v in os.environ.items() if k != "GENTEXT_DEBUG"}
     done = subprocess.run(

@@ -331,6 +331,25 @@ def test_m2_bounds_stand_in_the_order_of_the_classes() -> None:
             assert ((many[..., label].mean(0) - single.mean(0)).abs() < 4.5 * error).all()
 
 
+def test_m2_importance_bound_sums_the_class_out() -> None:
+    """A decoder that ignores z makes the bound exact: log of the mean over classes of p(x | y)."""
+    model = SemiSupervisedVAE(
+        shape=(4,), latent=2, hidden=8, classes=3, net="linear", likelihood="normal", scale=1.0
+    ).double()
+    with torch.no_grad():
+        model.decoder.network.weight[:, :2] = 0
+    x = torch.randn(5, 4)
+    z = torch.zeros(5, 2)
+    exact = torch.stack([model.decode(z, torch.full((5,), c)).log_prob(x) for c in range(3)])
+    with torch.no_grad():
+        model.encoder.head.weight.zero_()
+        model.encoder.head.bias.zero_()  # q is the prior, so every weight is p(x | y)
+    expected = exact.logsumexp(0).detach() - math.log(3)
+    torch.testing.assert_close(model.importance_log_prob(x, 3), expected)
+    with pytest.raises(ValueError, match="needs labels y from 0 to 2"):
+        model.encode(x)
+
+
 def test_joint_bound_is_the_conditional_bound_and_the_prior_of_the_class() -> None:
     model = SemiSupervisedVAE(
         shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0

@@ -159,9 +159,26 @@ def comparable(tex: str) -> str:
     return re.sub(r"(?:\s|\\[,;:!]|\\quad|[.,;。，；])+$", "", tex).replace(" ", "")
 
 
+def single(root: Path) -> dict[str, Path]:
+    """Files that one language has and the other lacks, by name."""
+    paths = {lang: {c.path.name: c.path for c in cells(root, lang)} for lang in LANGUAGES}
+    english, chinese = (paths[language] for language in LANGUAGES)
+    both = english.keys() & chinese.keys()
+    return {name: path for name, path in (english | chinese).items() if name not in both}
+
+
+def file_problems(root: Path) -> Iterator[Problem]:
+    """Notebooks and pages without a twin; their content is not compared any further."""
+    for path in single(root).values():
+        other = next(language for language in LANGUAGES if language != path.parent.name)
+        message = f"has no twin in {other!r}; add {path.parent.parent.name}/{other}/{path.name}"
+        yield Problem(path.relative_to(root), "", message)
+
+
 def label_problems(root: Path) -> Iterator[Problem]:
     """Labels used twice, misnamed, or present in one language only."""
     found = {language: by_cell(labelled(root, language)) for language in LANGUAGES}
+    alone = single(root)
     for language, other in zip(LANGUAGES, reversed(LANGUAGES), strict=True):
         for label, places in found[language].items():
             path, where = places[0].path.relative_to(root), spot(places[0])
@@ -170,7 +187,7 @@ def label_problems(root: Path) -> Iterator[Problem]:
             for again in places[1:]:
                 message = f"label {label!r} is already used in {path}, {where}; choose another"
                 yield Problem(again.path.relative_to(root), spot(again), message)
-            if label not in found[other]:
+            if label not in found[other] and path.name not in alone:
                 message = f"equation {label!r} is missing in {other!r}; add it there as well"
                 yield Problem(path, where, message)
 
@@ -238,7 +255,10 @@ def marker_problems(root: Path) -> Iterator[Problem]:
 def twin_problems(root: Path) -> Iterator[Problem]:
     """Display mathematics, numbered or not, that differs between the languages."""
     english, chinese = ({key(c): c for c in cells(root, language)} for language in LANGUAGES)
+    alone = single(root)
     for name in dict.fromkeys((*english, *chinese)):
+        if name[0] in alone:
+            continue
         pair = english.get(name), chinese.get(name)
         formulas = [displayed(cell) if cell else [] for cell in pair]
         cell = pair[1] or pair[0]
@@ -259,6 +279,7 @@ def key(cell: Cell) -> tuple[str, str]:
 def problems(root: Path) -> list[Problem]:
     """Everything that is wrong with the equations of the book under ``root``, by file."""
     checks = (
+        file_problems,
         label_problems,
         coverage_problems,
         citation_problems,

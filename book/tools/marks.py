@@ -27,6 +27,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
 from book.tools import equations, pages
+from book.tools.build import read_yaml, stems
 
 Groups = dict[str, list[equations.Link]]
 
@@ -38,7 +39,6 @@ WORDS = {
         "gap": "not tested yet",
         "summary": "{total} numbered equations; {tested} of them implemented and tested.",
         "online": "in the repository",
-        "back": "equation",
         "eq": "\N{NO-BREAK SPACE}({})",
         "numref": "\N{NO-BREAK SPACE}{}",
     },
@@ -49,7 +49,6 @@ WORDS = {
         "gap": "尚无测试",
         "summary": "共 {total} 个编号公式，其中 {tested} 个已有代码实现并经过测试。",
         "online": "仓库中的文件",
-        "back": "公式",
         "eq": "（{}）",
         "numref": "\N{NO-BREAK SPACE}{}",
     },
@@ -85,13 +84,9 @@ def address(app: Sphinx, docname: str, link: equations.Link) -> str:
     module = module_name(Path(app.config.gt_root), link.path)
     name = link.name
     if not module.startswith("tests."):
-        entry: tuple[Any, ...] = getattr(app.env, "_viewcode_modules", {}).get(module) or (
-            "",
-            {},
-            {},
-            "",
-        )
-        while name and name not in entry[2]:  # only objects in the reference have an anchor
+        entry = getattr(app.env, "_viewcode_modules", {}).get(module)
+        documented = entry[2] if entry else {}
+        while name and name not in documented:  # only objects in the reference have an anchor
             name = name.rpartition(".")[0]
     page = app.builder.get_relative_uri(docname, "_modules/" + module.replace(".", "/"))
     return f"{page}#{name}" if name else page
@@ -200,7 +195,7 @@ class EquationList(SphinxDirective):
         tested = sum(all(label in g for g in code_and_tests(root)) for label in labels)
         words = WORDS[language(self.env.app)]["summary"]
         summary = nodes.paragraph("", words.format(total=len(labels), tested=tested))
-        order = [stem for stem in reading_order(root) if stem in groups]
+        order = [stem for stem in stems(read_yaml(root / "book" / "toc.yml")) if stem in groups]
         return [summary, *(self.section(root, stem, groups[stem]) for stem in order)]
 
     def section(self, root: Path, stem: str, group: list[equations.Equation]) -> nodes.section:
@@ -232,13 +227,6 @@ class EquationList(SphinxDirective):
         return nodes.container("", head, formula, line, classes=["gt-entry"])
 
 
-def reading_order(root: Path) -> list[str]:
-    """The pages in the order of the table of contents."""
-    from book.tools.build import read_yaml, stems
-
-    return stems(read_yaml(root / "book" / "toc.yml"))
-
-
 def source_lines(app: Sphinx, text: str) -> list[str]:
     """Highlighted lines of a program; element 0 is the opening markup, then line n is element n."""
     lines = app.builder.highlighter.highlight_block(text, "python").splitlines()  # type: ignore[attr-defined]
@@ -252,8 +240,7 @@ def back_link(app: Sphinx, page: str, label: str) -> str:
     if place is None:
         return ""
     uri = app.builder.get_relative_uri(page, place[0]) + f"#equation-{nodes.make_id(label)}"
-    words = WORDS[language(app)]["back"]
-    return f'<a class="viewcode-back" href="{uri}" title="{escape(label)}">[{words}]</a> '
+    return f'<a class="viewcode-back" href="{uri}">[{escape(label)}]</a>'
 
 
 def test_page(app: Sphinx, root: Path, path: Path, found: list[equations.Link]) -> str:
@@ -271,7 +258,7 @@ def test_page(app: Sphinx, root: Path, path: Path, found: list[equations.Link]) 
             lines[start] = opening + back + lines[start]
             lines[end] += "</div>"
     theme = app.config.html_theme_options
-    place = f"{path.relative_to(root).as_posix()}"
+    place = path.relative_to(root).as_posix()
     uri = f"{theme['repository_url']}/blob/{theme['repository_branch']}/{place}"
     heading = _("<h1>Source code for %s</h1>") % module_name(root, path)
     online = f'<p><a href="{escape(uri)}">{WORDS[language(app)]["online"]}</a></p>'

@@ -1,0 +1,173 @@
+"""What holds for every experiment of the book, and for every model on every device."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gentext import checkpoint, recipes
+from gentext.core import Bound, Encodes, Model, Samples
+from gentext.recipes import RECIPES, Experiment
+
+NAMES = list(RECIPES)
+
+
+@pytest.fixture(params=NAMES)
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return recipes.build(request.param, "quick")
+
+
+def batch(experiment: Experiment, n: int = 16) -> tuple[Tensor, ...]:
+    return tuple(t[:n] for t in experiment[1].train)
+
+
+def test_gradients_reach_every_parameter(experiment: Experiment) -> None:
+    model = experiment[0]
+    for turn in model.turns():
+        model(*batch(experiment), turn=turn).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_few_steps_lower_the_loss(experiment: Experiment) -> None:
+    model, x = experiment[0], batch(experiment, 64)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = model(*x)
+        assert loss.shape == ()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_what_a_model_can_do_has_the_right_shape(experiment: Experiment) -> None:
+    model, x = experiment[0], batch(experiment, 5)
+    images = x[0]
+    if isinstance(model, Samples):
+        drawn = model.sample(3)
+        assert drawn.shape == (3, *experiment[1].shape)
+        assert drawn.isfinite().all()
+    if isinstance(model, Bound):
+        bound = model.elbo(images, *(labels.clamp_min(0) for labels in x[1:]))
+        assert bound.shape == (5,)
+        assert bound.isfinite().all()
+    if isinstance(model, Encodes) and not getattr(model, "classes", 0):
+        codes = model.encode(images)
+        codes = codes if isinstance(codes, Tensor) else codes.mean
+        assert codes.shape[0] == 5
+        assert codes.isfinite().all()
+
+
+def outputs(model: Model, x: tuple[Tensor, ...]) -> Tensor:
+    torch.manual_seed(3)
+    with torch.no_grad():
+        return model(*x)
+
+
+def test_save_and_load_give_the_same_outputs(experiment: Experiment, tmp_path: Path) -> None:
+    model, x = experiment[0], batch(experiment)
+    file = tmp_path / "model.safetensors"
+    checkpoint.save(file, model)
+    again = checkpoint.load(file)
+    assert type(again) is type(model)
+    assert outputs(again, x).equal(outputs(model, x))
+
+
+def test_loss_backward_and_sampling_create_no_tensor_on_another_device(
+    experiment: Experiment,
+) -> None:
+    """On the meta device a tensor made on the CPU by mistake fails as it would on a GPU."""
+    model = experiment[0].to("meta")
+    x = tuple(t.to("meta") for t in batch(experiment))
+    loss = model(*x)
+    loss.backward()
+    assert loss.device.type == "meta"
+    if isinstance(model, Bound) and not hasattr(model, "classifier"):
+        assert model.elbo_terms(*x)[0].device.type == "meta"
+    if isinstance(model, Samples):
+        assert model.sample(2).device.type == "meta"
+
+
+def test_the_loss_in_bfloat16_is_near_that_in_float32(experiment: Experiment) -> None:
+    model, x = experiment[0], batch(experiment, 64)
+    exact = outputs(model, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = outputs(model, x)
+    assert rough.isfinite()
+    assert abs(float(rough - exact)) < 0.05 * abs(float(exact)) + 1
+
+
+GRAPHS = """
+import torch
+from gentext import recipes
+for name in ("vae_digits", "autoencoder_digits", "m2_digits"):
+    model, data, _ = recipes.build(name, "quick")
+    explained = torch._dynamo.explain(lambda *x: model(*x))(*(t[:16] for t in data.train))
+    print(name, explained.graph_break_count, *explained.break_reasons)
+"""
+
+
+def test_the_loss_is_one_graph_for_the_compiler() -> None:
+    """In a process of its own, where no shapes are checked at run time."""
+    run = subprocess.run([sys.executable, "-c", GRAPHS], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[:-1] == ["vae_digits 0", "autoencoder_digits 0", "m2_digits 0"]
+
+
+def test_every_recipe_is_named_after_a_module_and_documented() -> None:
+    stems = {path.stem for path in Path(recipes.__file__).parent.glob("*.py")}
+    for name, recipe in RECIPES.items():
+        assert recipe.__name__ == name
+        assert recipe.__doc__, name
+        assert any(stem in stems for stem in (name.rsplit("_", 1)[0], *ALIASES.get(name, ()))), name
+
+
+ALIASES = {
+    "denoiser_digits": ("autoencoder",),
+    "iwae_digits": ("vae",),
+    "m2_digits": ("conditional_vae",),
+}
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(ValueError, match=r"'vae_imagenet'.*vae_fashion"):
+        recipes.build("vae_imagenet")
+    with pytest.raises(ValueError, match=r"'tiny'.*quick, full"):
+        recipes.build("vae_digits", "tiny")
+
+
+def test_the_budget_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENTEXT_BUDGET", "full")
+    assert recipes.budget() == "full"
+    assert recipes.vae_fashion()[2].steps > recipes.vae_fashion("quick")[2].steps
+    monkeypatch.setenv("GENTEXT_BUDGET", "huge")
+    with pytest.raises(ValueError, match=r"'huge'.*quick, full"):
+        recipes.budget()
+    monkeypatch.delenv("GENTEXT_BUDGET")
+    assert recipes.budget() == ("full" if torch.cuda.is_available() else "quick")
+
+
+def test_binary_images_and_hidden_labels() -> None:
+    data = recipes.vae_mnist("quick")[1]
+    assert set(data.train[0].unique().tolist()) == {0.0, 1.0}
+    assert data.levels == 2
+    _, few, _ = recipes.m2_digits("quick")
+    shown = few.train[1]
+    full = recipes.data.load("digits").train[1]
+    for label in range(10):
+        assert int((shown == label).sum()) == 10
+        assert (full[shown == label] == label).all()
+    assert (shown[shown >= 10]).numel() == 0
+    assert int((shown == -1).sum()) == len(full) - 100
+    assert math.isclose(
+        few.test[1].float().mean(), recipes.data.load("digits").test[1].float().mean()
+    )
