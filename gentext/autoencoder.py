@@ -7,7 +7,7 @@ x + σε, ``sigma`` σ; U and ``variances`` λ are eigenvectors and eigenvalues 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -116,7 +116,11 @@ class PPCA(nn.Module):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Flat:
         """``n`` draws of shape (n, d)."""
-        like = {"generator": generator, "dtype": self.mean.dtype, "device": self.mean.device}
+        like: dict[str, Any] = {
+            "generator": generator,
+            "dtype": self.mean.dtype,
+            "device": self.mean.device,
+        }
         z = torch.randn(n, self.weight.shape[1], **like)
         noise = torch.randn(n, len(self.mean), **like)
         return self.mean + z @ self.weight.T + self.variance.sqrt() * noise

@@ -49,8 +49,8 @@ class Model(nn.Module):
 class Samples(Protocol):
     """Draws new examples."""
 
-    def sample(self, n: int) -> Batch:
-        """``n`` fresh examples."""
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Batch:
+        """``n`` fresh examples, the same for a ``generator`` in the same state."""
 
 
 @runtime_checkable
@@ -65,8 +65,10 @@ class Density(Protocol):
 class Bound(Protocol):
     """Knows a lower bound of the log-density of an example."""
 
-    def elbo(self, x: Batch) -> PerExample:
-        """A lower bound of log p(x), in nats."""
+    def elbo(
+        self, x: Batch, *labels: Tensor, generator: torch.Generator | None = None
+    ) -> PerExample:
+        """A lower bound of log p(x), in nats; of log p(x | y) where the model needs labels."""
 
 
 @runtime_checkable

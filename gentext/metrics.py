@@ -71,10 +71,9 @@ def evaluate(
         values["log_prob"] = model.log_prob(test[0])
     elif isinstance(model, Bound):
         values["elbo"] = model.elbo(*test, generator=generator)
-        if hasattr(model, "importance_log_prob"):
-            values["iw_bound"] = model.importance_log_prob(
-                test[0], k, *test[1:], generator=generator
-            )
+        importance: Any = getattr(model, "importance_log_prob", None)
+        if importance is not None:
+            values["iw_bound"] = importance(test[0], k, *test[1:], generator=generator)
     else:
         values["loss"] = torch.stack(
             [model.loss(*(t[i : i + 1] for t in test)) for i in range(len(test[0]))]

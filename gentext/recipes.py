@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -115,7 +116,7 @@ def build(name: str, chosen: str | None = None, *, full_data: bool = False) -> E
 
 def binary(dataset: Dataset) -> Dataset:
     """The same images with every value above one half set to 1 and the others to 0."""
-    splits = {
+    splits: dict[str, Any] = {
         split: ((tensors[0] > 0.5).float(), *tensors[1:]) if tensors else ()
         for split, tensors in (
             ("train", dataset.train),
@@ -137,11 +138,10 @@ def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:
     return replace(dataset, train=(x, hidden))
 
 
-def _config(chosen: str | None, quick: int, full: int, **settings) -> TrainConfig:
+def _config(chosen: str | None, quick: int, full: int, **settings: Any) -> TrainConfig:
     """Training for ``quick`` or ``full`` steps on a cosine schedule."""
     steps = quick if _checked(chosen or budget()) == "quick" else full
-    settings = {"lr": 1e-3, "schedule": "cosine", "warmup": min(100, steps // 5)} | settings
-    return TrainConfig(steps=steps, **settings)
+    return TrainConfig(steps=steps, schedule="cosine", warmup=min(100, steps // 5), **settings)
 
 
 def _checked(chosen: str) -> str:

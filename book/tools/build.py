@@ -20,6 +20,10 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that this file runs as a script
+
+from book.tools import glossary
+
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("en", "zh")
 
@@ -53,7 +57,11 @@ def stems(toc: dict[str, Any]) -> list[str]:
 def sources(root: Path, language: str) -> dict[str, Path]:
     """The file of each page; an error names a page without file and a notebook without page."""
     toc = read_yaml(root / "book" / "toc.yml")
-    places = (root / "notebooks" / language / "{}.ipynb", root / "book" / language / "{}.md")
+    places = (
+        root / "notebooks" / language / "{}.ipynb",
+        root / "book" / language / "{}.md",
+        root / "book" / "{}.yml",
+    )
     found = {}
     for stem in stems(toc):
         paths = [Path(str(place).format(stem)) for place in places]
@@ -109,7 +117,11 @@ def stage(root: Path, language: str) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for path in files.values():
-        shutil.copy2(path, folder)
+        if path.suffix != ".yml":
+            shutil.copy2(path, folder)
+            continue
+        page = folder / f"{path.stem}.md"
+        page.write_text(glossary.page(language, root), "utf-8")
     for name, value in (
         ("_config.yml", configuration(root, language)),
         ("_toc.yml", contents(root, language)),
