@@ -228,6 +228,10 @@ def data_list() -> None:
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `gentext data list`.")],
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to put it.", show_default="the user's cache"),
+    ] = None,
 ) -> None:
     """Download a full data set and check it; an interrupted download goes on.
 
@@ -235,7 +239,7 @@ def data_fetch(
     """
     from gentext import data
 
-    typer.echo(f"{name} is in {data.fetch(name)}")
+    typer.echo(f"{name} is in {data.fetch(name, root=root)}")
 
 
 def _load(name: str, file: Path | None) -> Model:

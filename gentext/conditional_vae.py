@@ -41,8 +41,8 @@ class ConditionalVAE(VAE):
     ) -> Batch:
         """``n`` draws of the classes ``y`` (n,); without ``y`` classes are drawn uniformly."""
         if y is None:
-            device = self.prior.zero.device
-            y = torch.randint(self.classes, (n,), generator=generator).to(device)
+            with drawing_from(generator):
+                y = torch.randint(self.classes, (n,), device=self.prior.zero.device)
         return super().sample(n, y, mean=mean, generator=generator)
 
     def check(self, x: Tensor, *labels: Tensor) -> None:

@@ -1,0 +1,27 @@
+"""Test the notebooks in the environment in which they are run for publication."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for pytest not started by python -m
+
+from book.tools.notebooks import kernel_environment
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Let a kernel that starts here inherit that environment, and nothing else."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(kernel_environment())
+    try:
+        return (yield)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
