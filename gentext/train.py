@@ -123,7 +123,7 @@ def fit(
     is no longer finite: the last good checkpoint stays.
     """
     accelerator = _accelerator(model)
-    home = next(model.parameters()).device
+    home = next((p.device for p in model.parameters()), accelerator.device)
     outside = states.random_state(accelerator.device)
     try:
         source = batches.training_source(data, model)

@@ -17,9 +17,9 @@ from book.tools.notebooks import kernel_environment
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Let a kernel that starts here inherit that environment, and nothing else."""
-    before = dict(os.environ)
+    before, wanted = dict(os.environ), kernel_environment()
     os.environ.clear()
-    os.environ.update(kernel_environment())
+    os.environ.update(wanted)
     try:
         return (yield)
     finally:
