@@ -25,9 +25,13 @@ class ConditionalVAE(VAE):
     Source: Sohn et al., NeurIPS 2015.
     """
 
+    least_label = 0
+
     def __init__(self, *, classes: int, **arguments) -> None:
         if classes < 2:
             raise ValueError(f"classes must be at least 2, but got {classes}")
+        if not isinstance(arguments.get("net", "mlp"), str):
+            raise ValueError("a model with labels builds its networks: give net by name")
         self.__dict__["classes"] = classes
         super().__init__(**arguments)
 
@@ -49,11 +53,22 @@ class ConditionalVAE(VAE):
         """Raise ValueError where images or labels do not fit this model."""
         self.likelihood.check(x)
         for y in labels:
-            if y.max() >= self.classes:
-                raise ValueError(
-                    f"got label {int(y.max())}, but this model was built for {self.classes} "
-                    f"classes: labels run from 0 to {self.classes - 1}"
-                )
+            self.check_labels(y, len(x))
+
+    def check_labels(self, y: Tensor, n: int) -> None:
+        """Raise ValueError unless ``y`` are ``n`` class indices of this model."""
+        if y.is_floating_point() or tuple(y.shape) != (n,):
+            raise ValueError(
+                f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
+                "integers: y.long()"
+            )
+        least, most = (int(v) for v in y.aminmax())
+        if least < self.least_label or most >= self.classes:
+            raise ValueError(
+                f"got label {least if least < self.least_label else most}, but this model was "
+                f"built for {self.classes} classes: labels run from {self.least_label} to "
+                f"{self.classes - 1}"
+            )
 
 
 class SemiSupervisedVAE(ConditionalVAE):
@@ -64,7 +79,11 @@ class SemiSupervisedVAE(ConditionalVAE):
     Source: Kingma et al., NeurIPS 2014.
     """
 
+    least_label = -1
+
     def __init__(self, *, alpha: float = 1.0, **arguments) -> None:
+        if arguments.get("beta", 1.0) != 1.0:
+            raise ValueError("the loss of M2 has no beta: leave it out")
         super().__init__(**arguments)
         self.alpha = alpha
         self.classifier = Encoder(

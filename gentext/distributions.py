@@ -89,8 +89,12 @@ class DiagonalNormal(nn.Module):
     """Turns (n, 2z) numbers, a mean and a log-variance, into N(μ, diag σ²) over codes."""
 
     def forward(self, parameters: Float[Tensor, "n z2"]) -> Independent:
-        """The distribution, with batch shape (n,) and event shape (z,)."""
+        """The distribution, with batch shape (n,) and event shape (z,).
+
+        The log-variance is kept within ±30, where its exponential and its logarithm are finite.
+        """
         mean, log_var = _at_least_float32(parameters).chunk(2, dim=-1)
+        log_var = log_var.clamp(-30, 30)
         normal = Normal(mean, (log_var / 2).exp(), validate_args=False)
         return Independent(normal, 1, validate_args=False)
 
@@ -157,6 +161,16 @@ class Likelihood(nn.Module):
         """Raise ValueError where the values of ``x`` (n, *shape) are none of this likelihood's."""
         check_examples(x, self.shape, self.low, self.high)
 
+    def take(self, parameters: Tensor) -> Tensor:
+        """``parameters`` in single precision at least; ValueError unless (n, per_value, *shape)."""
+        if tuple(parameters.shape[1:]) != (self.per_value, *self.shape):
+            wanted = ", ".join(map(str, (self.per_value, *self.shape)))
+            raise ValueError(
+                f"{type(self).__name__} needs a decoder's output of shape (n, {wanted}), but got "
+                f"{tuple(parameters.shape)}: give {self.per_value} numbers for each value of x"
+            )
+        return _at_least_float32(parameters)
+
     def event(self, distribution: Distribution) -> Independent:
         """``distribution`` with the dimensions of one example declared as its event."""
         return Independent(distribution, len(self.shape), validate_args=False)
@@ -182,7 +196,7 @@ class NormalImage(Likelihood):
 
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images whose means are ``parameters`` (n, 1, *shape)."""
-        mean = _at_least_float32(parameters).squeeze(1)
+        mean = self.take(parameters)[:, 0]
         return self.event(Normal(mean, self.log_scale.exp().to(mean), validate_args=False))
 
 
@@ -199,7 +213,7 @@ class BernoulliImage(Likelihood):
 
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images whose log-odds are ``parameters`` (n, 1, *shape)."""
-        logits = _at_least_float32(parameters).squeeze(1)
+        logits = self.take(parameters)[:, 0]
         return self.event(Bernoulli(logits=logits, validate_args=False))
 
 
@@ -215,7 +229,7 @@ class ContinuousBernoulliImage(Likelihood):
 
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images with natural parameters ``parameters`` (n, 1, *shape)."""
-        logits = _at_least_float32(parameters).squeeze(1)
+        logits = self.take(parameters)[:, 0]
         return self.event(ContinuousBernoulli(logits=logits, validate_args=False))
 
 
@@ -239,7 +253,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
         They are scaled so that zeros mean a logistic about mid-grey, an eighth of the range wide.
         """
-        parts = _at_least_float32(parameters).unflatten(1, (-1, self.components)).movedim(2, -1)
+        parts = self.take(parameters).unflatten(1, (-1, self.components)).movedim(2, -1)
         loc = (self.levels - 1) * (parts[:, 0] + 0.5)
         log_scale = (parts[:, 1] + math.log(self.levels / 8)).clamp(-7, 12)
         if self.components == 1:

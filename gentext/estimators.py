@@ -1,4 +1,4 @@
-"""Two estimators of the gradient of E_q f(z) for q = N(μ, σ²), and their variance.
+"""Two estimators of the gradient of E_q f(z) for q = N(μ, σ²).
 
 Notation: ``mean`` μ, ``std`` σ, ``eps`` ε ~ N(0, 1), z = μ + σε. Each returns one unbiased estimate
 of (∂/∂μ, ∂/∂σ) for each ε.

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         self, shape: Sequence[int], outputs: int, *, hidden: int, net: str, context: int = 0
     ) -> None:
         super().__init__()
-        check_network(net, shape)
+        check_network(net, shape, hidden)
         values = math.prod(shape)
         if net == "linear":
             self.features: nn.Module = nn.Flatten()
@@ -68,7 +68,7 @@ class Decoder(nn.Module):
         self, inputs: int, shape: Sequence[int], *, hidden: int, net: str, per_value: int = 1
     ) -> None:
         super().__init__()
-        check_network(net, shape)
+        check_network(net, shape, hidden)
         self.shape = (per_value, *shape)
         values = math.prod(self.shape)
         if net == "linear":
@@ -111,7 +111,7 @@ def transposed_convolutions(
     )
 
 
-def check_network(net: str, shape: Sequence[int]) -> None:
+def check_network(net: str, shape: Sequence[int], hidden: int) -> None:
     """Raise ValueError unless ``net`` is known and fits examples of ``shape``."""
     if net not in NETWORKS:
         raise ValueError(f"unknown net {net!r}: choose one of {', '.join(NETWORKS)}")
@@ -120,3 +120,5 @@ def check_network(net: str, shape: Sequence[int]) -> None:
             f"net='conv' needs images (c, h, w) with h and w divisible by 4, but got shape "
             f"{tuple(shape)}: use net='mlp'"
         )
+    if net == "conv" and hidden < 8:
+        raise ValueError(f"net='conv' needs hidden >= 8, of which it takes eighths; got {hidden}")

@@ -34,7 +34,8 @@ class VAE(Model):
     """A latent-variable model p(z) p(x | z) trained with an encoder q(z | x).
 
     Args: ``shape`` of one example; ``latent`` size of z; ``hidden`` units; ``net`` "linear", "mlp",
-    "conv" or a pair (encoder, decoder) of modules; ``likelihood`` "bernoulli",
+    "conv" or a pair of modules, an encoder to (n, 2 latent) and a decoder to (n, m, *shape) with m
+    numbers for each value of x (2 for "logistic", else 1); ``likelihood`` "bernoulli",
     "continuous-bernoulli", "normal" (standard deviation ``scale``; None: learned) or "logistic"
     (``levels`` grey levels); ``beta`` the weight of the KL term in the loss.
     """
@@ -55,7 +56,7 @@ class VAE(Model):
     ) -> None:
         super().__init__()
         for name, value in {"latent": latent, "hidden": hidden, "beta": beta}.items():
-            if value < (0 if name == "beta" else 1):
+            if not value >= (0 if name == "beta" else 1):
                 raise ValueError(f"{name} must be positive, but got {value}")
         self.shape, self.latent, self.beta = tuple(shape), latent, beta
         self.prior = StandardNormal(latent)
@@ -100,6 +101,8 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-split`
         """
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, but got {samples}")
         q = self.encode(x, y)
         with drawing_from(generator):
             z = q.rsample((samples,))
@@ -118,7 +121,7 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-split`
         """
-        self.check(x)
+        self.check(x, *([] if y is None else [y]))
         reconstruction, kl = self.elbo_terms(x, y, samples=samples, generator=generator)
         return reconstruction - kl
 
@@ -163,9 +166,9 @@ class VAE(Model):
 
         Source: Burda et al., ICLR 2016.
         """
-        self.check(x)
-        if k < 1:
-            raise ValueError(f"k must be at least 1, but got {k}")
+        self.check(x, *([] if y is None else [y]))
+        if k < 1 or chunk < 1:
+            raise ValueError(f"k and chunk must be at least 1, but got {k} and {chunk}")
         bounds = []
         for i in range(0, len(x), chunk):
             part, label = x[i : i + chunk], None if y is None else y[i : i + chunk]
@@ -197,17 +200,22 @@ class VAE(Model):
         return self.decode(self.encode(x, y).mean, y).mean
 
     @torch.no_grad()
-    def interpolate(self, a: Batch, b: Batch, steps: int = 8) -> Float[Tensor, "n steps *event"]:
+    def interpolate(
+        self, a: Batch, b: Batch, steps: int = 8, y: Labels | None = None
+    ) -> Float[Tensor, "n steps *event"]:
         """E[x | z] along the straight lines of codes from each of ``a`` to each of ``b``."""
         if steps < 2:
             raise ValueError(f"steps must be at least 2, both ends counted, but got {steps}")
-        start, end = self.encode(a).mean, self.encode(b).mean
+        start, end = self.encode(a, y).mean, self.encode(b, y).mean
         t = torch.linspace(0, 1, steps).to(start)[:, None]
         z = start[:, None] + t * (end - start)[:, None]
-        return self.decode(z.flatten(0, 1)).mean.unflatten(0, (len(a), steps))
+        labels = None if y is None else y.repeat_interleave(steps)
+        return self.decode(z.flatten(0, 1), labels).mean.unflatten(0, (len(a), steps))
 
     def check(self, x: Tensor, *labels: Tensor) -> None:
         """Raise ValueError where the data do not fit this model."""
+        if labels:
+            raise ValueError("this model takes no labels: use ConditionalVAE, or leave them out")
         self.likelihood.check(x)
 
     def one_hot(self, y: Labels | None, like: Tensor) -> Flat:
@@ -242,9 +250,11 @@ class IWAE(VAE):
     """
 
     def __init__(self, *, k: int = 5, **arguments) -> None:
-        super().__init__(**arguments)
         if k < 1:
             raise ValueError(f"k must be at least 1, but got {k}")
+        if arguments.get("beta", 1.0) != 1.0:
+            raise ValueError("the importance-weighted bound has no beta: leave it out, or use VAE")
+        super().__init__(**arguments)
         self.k = k
 
     def loss(self, x: Batch) -> Scalar:
@@ -256,12 +266,12 @@ class IWAE(VAE):
 
 
 @torch.no_grad()
-def active_units(model: VAE, x: Batch, threshold: float = 0.01) -> int:
-    """How many codes depend on x: the variance over x of the mean of q(z | x) is above 0.01.
+def active_units(model: VAE, x: Batch, threshold: float = 0.01, y: Labels | None = None) -> int:
+    """How many codes depend on x: the variance over x of q's mean is above ``threshold``.
 
     Source: Burda et al., ICLR 2016.
     """
-    return int((model.encode(x).mean.var(0) > threshold).sum())
+    return int((model.encode(x, y).mean.var(0) > threshold).sum())
 
 
 @torch.no_grad()
@@ -270,7 +280,8 @@ def elbo_surgery(
 ) -> tuple[float, float]:
     """I_q(n; z) and KL(q̄ ‖ p), in nats, by Monte Carlo; q̄ is the mean of q(z | x_n) over ``x``.
 
-    Their sum is the mean over ``x`` of KL(q(z | x_n) ‖ p), and I_q is at most log N.
+    Their sum is the mean over ``x`` of KL(q(z | x_n) ‖ p), and I_q is at most log N. Where the
+    posteriors do not overlap, I_q is log N and the second is the rest, whatever the prior.
 
     Equation: :eq:`eq-vae-surgery`
 
@@ -280,7 +291,8 @@ def elbo_surgery(
     with drawing_from(generator):
         z = q.sample((samples,))
     log_q = q.log_prob(z)  # each code under its own posterior
-    log_mixture = q.log_prob(z.unsqueeze(2)).logsumexp(-1) - math.log(len(x))
+    blocks = [q.log_prob(part.unsqueeze(2)).logsumexp(-1) for part in z.split(256, dim=1)]
+    log_mixture = torch.cat(blocks, dim=1) - math.log(len(x))
     information = (log_q - log_mixture).mean()
     marginal = (log_mixture - model.prior().log_prob(z)).mean()
     return float(information), float(marginal)

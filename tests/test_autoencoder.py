@@ -231,6 +231,7 @@ def test_transposed_convolutions_undo_the_shape_of_convolutions() -> None:
         ({"shape": (4,), "latent": 2, "net": "cnn"}, "'cnn'.*linear, mlp, conv"),
         ({"shape": (1, 9, 9), "latent": 2, "net": "conv"}, "divisible by 4"),
         ({"shape": (4,), "latent": 2, "net": "conv"}, "images"),
+        ({"shape": (1, 8, 8), "latent": 2, "net": "conv", "hidden": 4}, "hidden >= 8"),
     ],
 )
 def test_impossible_models_are_refused(arguments: dict, message: str) -> None:

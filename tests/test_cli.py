@@ -114,8 +114,10 @@ def test_data_list_shows_every_data_set_in_a_line():
 
 
 def test_data_fetch_says_where_the_data_are(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "fetch", lambda name: tmp_path / name)
+    monkeypatch.setattr(data, "fetch", lambda name, *, root: (root or tmp_path) / name)
     assert run("data", "fetch", "mnist").text == f"mnist is in {tmp_path / 'mnist'}"
+    elsewhere = run("data", "fetch", "mnist", "--root", str(tmp_path / "mine")).text
+    assert elsewhere == f"mnist is in {tmp_path / 'mine' / 'mnist'}"
 
 
 # Train, sample, evaluate

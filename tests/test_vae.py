@@ -235,7 +235,9 @@ class Table(nn.Module):
 @pytest.mark.equation("eq-vae-surgery")
 def test_surgery_splits_the_mean_kl() -> None:
     parameters = torch.tensor([[-1.0, -1.0], [0.5, -0.5], [2.0, -2.0]])
-    model = VAE(shape=(1,), latent=1, net=(Table(parameters), nn.Identity()), likelihood="normal")
+    model = VAE(
+        shape=(1,), latent=1, net=(Table(parameters), nn.Unflatten(1, (1, 1))), likelihood="normal"
+    )
     x = torch.arange(3.0)[:, None]
     information, marginal = elbo_surgery(model, x, samples=40_000)
 
@@ -254,7 +256,7 @@ def test_surgery_splits_the_mean_kl() -> None:
     assert abs(information + marginal - float(mean_kl.detach().mean())) < 0.02
     assert exact < math.log(3)
     apart = Table(torch.tensor([[-40.0, 0.0], [0.0, 0.0], [40.0, 0.0]]))
-    model = VAE(shape=(1,), latent=1, net=(apart, nn.Identity()), likelihood="normal")
+    model = VAE(shape=(1,), latent=1, net=(apart, nn.Unflatten(1, (1, 1))), likelihood="normal")
     assert abs(elbo_surgery(model, x, samples=500)[0] - math.log(3)) < 1e-9
 
 
@@ -409,6 +411,7 @@ def test_sampling_follows_the_generator() -> None:
     [
         ({"latent": 0}, "latent must be"),
         ({"latent": 2, "beta": -1.0}, "beta must be"),
+        ({"latent": 2, "beta": math.nan}, "beta must be"),
         ({"latent": 2, "likelihood": "mse"}, "'mse'.*normal, bernoulli"),
         ({"latent": 2, "net": "vit"}, "'vit'.*linear, mlp, conv"),
     ],
@@ -435,9 +438,53 @@ def test_impossible_data_are_refused() -> None:
     labelled = ConditionalVAE(shape=(4,), latent=2, classes=3).double()
     with pytest.raises(ValueError, match=r"label 3.*3 classes"):
         labelled.check(torch.rand(2, 4), torch.tensor([0, 3]))
+    for y, message in [
+        (torch.tensor([0, -1]), r"label -1.*from 0 to 2"),
+        (torch.tensor([0.0, 1.0]), r"float64.*integers"),
+        (torch.tensor([0]), r"shape \(1,\), but 2 examples"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            labelled.check(torch.rand(2, 4), y)
+    with pytest.raises(ValueError, match=r"label -1"):
+        labelled.elbo(torch.rand(2, 4), torch.tensor([0, -1]))
+    few = SemiSupervisedVAE(shape=(4,), latent=2, classes=3).double()
+    few.check(torch.rand(2, 4), torch.tensor([-1, 2]))
+    for wrong in ({"beta": 2.0}, {"net": (nn.Identity(), nn.Identity())}):
+        with pytest.raises(ValueError, match=r"no beta|by name"):
+            SemiSupervisedVAE(shape=(4,), latent=2, classes=3, **wrong)
+    with pytest.raises(ValueError, match="no beta"):
+        IWAE(shape=(4,), latent=2, beta=2.0)
+    with pytest.raises(ValueError, match="samples must be at least 1"):
+        model.elbo(torch.rand(2, 4), samples=0)
     with pytest.raises(ValueError, match="classes must be"):
         ConditionalVAE(shape=(4,), latent=2, classes=1)
     with pytest.raises(ValueError, match="k must be at least 1"):
         model.importance_log_prob(torch.rand(2, 4), 0)
     with pytest.raises(ValueError, match="steps must be"):
         model.interpolate(torch.rand(1, 4), torch.rand(1, 4), steps=1)
+
+
+def test_a_decoder_of_the_wrong_shape_is_refused_not_broadcast() -> None:
+    decoder = nn.Linear(2, 4)  # gives (n, 4) where (n, 1, 4) is needed
+    model = VAE(shape=(4,), latent=2, net=(nn.Linear(4, 4), decoder)).double()
+    with pytest.raises(ValueError, match=r"\(n, 1, 4\), but got \(3, 4\)"):
+        model.loss(torch.rand(3, 4))
+
+
+def test_extreme_encoders_give_finite_bounds_and_gradients() -> None:
+    for log_var in (-300.0, 200.0):
+        table = Table(torch.tensor([[0.0, log_var]]))
+        decoder = nn.Unflatten(1, (1, 1))
+        model = VAE(shape=(1,), latent=1, net=(table, decoder), likelihood="normal", scale=1.0)
+        loss = model.loss(torch.zeros(1, 1))
+        loss.backward()
+        assert loss.isfinite()
+        assert table.values.grad.isfinite().all()
+
+
+def test_labels_go_through_interpolation_and_the_count_of_active_codes() -> None:
+    model = ConditionalVAE(shape=(4,), latent=2, classes=3, hidden=8).double()
+    x, y = torch.rand(3, 4), torch.tensor([0, 1, 2])
+    path = model.interpolate(x, x.flip(0), steps=4, y=y)
+    torch.testing.assert_close(path[:, 0], model.reconstruct(x, y))
+    assert 0 <= active_units(model, x, y=y) <= 2
