@@ -243,8 +243,8 @@ def data_fetch(
 
 
 def _load(name: str, file: Path | None) -> Model:
-    """The trained model ``name`` from ``file`` or the zoo, on the GPU if there is one."""
-    import torch
+    """The trained model ``name`` from ``file`` or the zoo, on the accelerator if there is one."""
+    from accelerate import PartialState
 
     from gentext import checkpoint, state, zoo
 
@@ -261,7 +261,7 @@ def _load(name: str, file: Path | None) -> Model:
         made = checkpoint.info(file)["recipe"]
         if made not in (None, name):
             raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.to(PartialState().device)
 
 
 def _first_line(docstring: str | None) -> str:
