@@ -14,3 +14,5 @@ Batch = Num[Tensor, "n *event"]  # examples as they come from the data
 Flat = Float[Tensor, "n d"]  # real-valued vectors
 Codes = Float[Tensor, "n z"]  # latent codes
 Labels = Int[Tensor, "n"]  # class indices
+Tokens = Int[Tensor, "n t"]  # rows of token numbers
+Logits = Float[Tensor, "n t v"]  # a number for each token of the vocabulary, at each place
