@@ -12,19 +12,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gentext import (
         autoencoder,
+        autoregressive,
+        bert,
         checkpoint,
         conditional_vae,
         core,
         data,
+        decoding,
         distributions,
         estimators,
+        gpt,
+        made,
         metrics,
         nets,
+        ngram,
+        pairs,
+        pixelcnn,
         plot,
         recipes,
+        recurrent,
+        scaling,
+        seq2seq,
+        text,
+        tokenizer,
         toys,
         train,
+        transformer,
         vae,
+        vqvae,
+        wavenet,
         widgets,
         zoo,
     )
@@ -34,18 +50,33 @@ if TYPE_CHECKING:
         DenoisingAutoencoder,
         principal_components,
     )
+    from gentext.autoregressive import Autoregressive
+    from gentext.bert import BERT
     from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
     from gentext.core import Bound, Density, Encodes, Model, Samples
+    from gentext.gpt import GPT
+    from gentext.made import MADE
+    from gentext.ngram import NGram
+    from gentext.pixelcnn import PixelCNN
+    from gentext.recurrent import RecurrentLM
+    from gentext.seq2seq import Seq2Seq
     from gentext.train import History, TrainConfig, fit
     from gentext.vae import IWAE, VAE
+    from gentext.vqvae import VQVAE
+    from gentext.wavenet import WaveNet
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BERT",
+    "GPT",
     "IWAE",
+    "MADE",
     "PPCA",
     "VAE",
+    "VQVAE",
     "Autoencoder",
+    "Autoregressive",
     "Bound",
     "ConditionalVAE",
     "DenoisingAutoencoder",
@@ -53,44 +84,75 @@ __all__ = [
     "Encodes",
     "History",
     "Model",
+    "NGram",
+    "PixelCNN",
+    "RecurrentLM",
     "Samples",
     "SemiSupervisedVAE",
+    "Seq2Seq",
     "TrainConfig",
+    "WaveNet",
     "autoencoder",
+    "autoregressive",
+    "bert",
     "checkpoint",
     "conditional_vae",
     "core",
     "data",
+    "decoding",
     "distributions",
     "estimators",
     "fit",
+    "gpt",
+    "made",
     "metrics",
     "nets",
+    "ngram",
+    "pairs",
+    "pixelcnn",
     "plot",
     "principal_components",
     "recipes",
+    "recurrent",
+    "scaling",
+    "seq2seq",
+    "text",
+    "tokenizer",
     "toys",
     "train",
+    "transformer",
     "vae",
+    "vqvae",
+    "wavenet",
     "widgets",
     "zoo",
 ]
 
 _HOME = {
     "Autoencoder": "autoencoder",
+    "Autoregressive": "autoregressive",
+    "BERT": "bert",
     "Bound": "core",
     "ConditionalVAE": "conditional_vae",
     "DenoisingAutoencoder": "autoencoder",
     "Density": "core",
     "Encodes": "core",
+    "GPT": "gpt",
     "History": "train",
     "IWAE": "vae",
+    "MADE": "made",
     "Model": "core",
+    "NGram": "ngram",
     "PPCA": "autoencoder",
+    "PixelCNN": "pixelcnn",
+    "RecurrentLM": "recurrent",
     "Samples": "core",
     "SemiSupervisedVAE": "conditional_vae",
+    "Seq2Seq": "seq2seq",
     "TrainConfig": "train",
     "VAE": "vae",
+    "VQVAE": "vqvae",
+    "WaveNet": "wavenet",
     "fit": "train",
     "principal_components": "autoencoder",
 }

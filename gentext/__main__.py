@@ -163,29 +163,60 @@ def train(
 def sample(
     name: Name,
     checkpoint: Checkpoint = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many images to draw.")] = 64,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", min=1, help="How many to draw.", show_default="64 images, 1 text"),
+    ] = None,
     seed: Seed = 0,
     mean: Annotated[
         bool, typer.Option("--mean", help="The expected image of each code, without pixel noise.")
     ] = False,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The picture.")] = Path("grid.png"),
+    prompt: Annotated[
+        str | None, typer.Option(help="The beginning of a text, or the text to translate.")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens to write.", show_default="one context")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest share p.")] = None,
+    beam: Annotated[int, typer.Option(min=1, help="Beams of a translation.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For the result.", show_default="grid.png, or print"),
+    ] = None,
 ) -> None:
-    """Draw new examples from a trained model, as a picture.
+    """Draw new examples from a trained model: a picture, or texts; translate a text.
 
     Example: gentext sample vae_fashion --n 64 --seed 0 --out grid.png
+
+    gentext sample gpt_poems --prompt 春 --n 4 --temperature 0.8
+
+    gentext sample seq2seq_en_zh --prompt "He bought three books." --beam 4
     """
     import torch
 
     from gentext import Samples, plot
 
     model = _load(name, checkpoint)
+    tokenizer = _tokenizer(name, checkpoint)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    if hasattr(model, "translate"):
+        _show([_translate(model, tokenizer, prompt, beam)], out)
+        return
+    if tokenizer is not None and hasattr(model, "generate"):
+        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        texts = _write(model, tokenizer, prompt or "", n or 1, length, generator, options)
+        _show(texts, out)
+        return
+    if prompt is not None:
+        raise ValueError(f"{name} makes no texts; leave --prompt out")
     if not isinstance(model, Samples):
         raise ValueError(f"a {type(model).__name__} cannot draw samples; choose another experiment")
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     with torch.no_grad():
-        options: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
-        images = model.sample(n, **options)
-    typer.echo(f"saved {plot.save_grid(images.cpu(), out)}")
+        settings: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
+        images = _as_images(name, model.sample(n or 64, **settings))
+    typer.echo(f"saved {plot.save_grid(images.cpu(), out or Path('grid.png'))}")
 
 
 @app.command()
@@ -219,10 +250,12 @@ def data_list() -> None:
 
     Example: gentext data list
     """
-    from gentext import data
+    from gentext import data, text
 
     for name in data.names():
         typer.echo(str(data.describe(name)))
+    for name, source in text.SOURCES.items():
+        typer.echo(f"{name}: {source.content}; {source.licence}; a text, for gentext.text.load")
 
 
 @data_app.command("fetch")
@@ -246,22 +279,90 @@ def _load(name: str, file: Path | None) -> Model:
     """The trained model ``name`` from ``file`` or the zoo, on the accelerator if there is one."""
     from accelerate import PartialState
 
-    from gentext import checkpoint, state, zoo
+    from gentext import checkpoint
 
-    if file is None:
-        if name not in zoo.names():
-            raise ValueError(
-                f"no trained weights of {name!r} come with gentext (there are: "
-                f"{', '.join(zoo.names()) or 'none'}); train it and pass --checkpoint FILE"
-            )
-        model = zoo.load(name)
-    else:
-        file = file / state.NAME if file.is_dir() else file
-        model = checkpoint.load(file)
-        made = checkpoint.info(file)["recipe"]
-        if made not in (None, name):
-            raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")
+    path = _file(name, file)
+    model = checkpoint.load(path)
+    made = checkpoint.info(path)["recipe"]
+    if made not in (None, name):
+        raise ValueError(f"{path} was trained as {made!r}, not {name!r}; give its own name")
     return model.to(PartialState().device)
+
+
+def _file(name: str, file: Path | None) -> Path:
+    """The checkpoint file that is meant."""
+    from gentext import state, zoo
+
+    if file is not None:
+        return file / state.NAME if file.is_dir() else file
+    if name not in zoo.names():
+        raise ValueError(
+            f"no trained weights of {name!r} come with gentext (there are: "
+            f"{', '.join(zoo.names()) or 'none'}); train it and pass --checkpoint FILE"
+        )
+    return zoo.path(name)
+
+
+def _tokenizer(name: str, file: Path | None) -> Any:
+    """The tokenizer that the checkpoint carries, or None."""
+    from gentext import checkpoint, tokenizer
+
+    text = checkpoint.info(_file(name, file)).get("tokenizer")
+    return None if text is None else tokenizer.from_json(text)
+
+
+def _write(
+    model: Any,
+    tokenizer: Any,
+    prompt: str,
+    n: int,
+    length: int | None,
+    generator: Any,
+    options: dict[str, Any],
+) -> list[str]:
+    """``n`` texts that begin with ``prompt``."""
+    from gentext.tokenizer import complete
+
+    length = length or (model.context or 256) - len(tokenizer.encode(prompt))
+    return [
+        complete(model, tokenizer, prompt, length, generator=generator, **options) for _ in range(n)
+    ]
+
+
+def _translate(model: Any, tokenizer: Any, text: str | None, beams: int) -> str:
+    """The translation of ``text``."""
+    import torch
+
+    from gentext.tokenizer import EOS
+
+    if not text:
+        raise ValueError("there is nothing to translate; give --prompt TEXT")
+    device = next(model.parameters()).device
+    source = torch.tensor([[*tokenizer.encode(text), EOS]], device=device)
+    return str(tokenizer.decode(model.translate(source, width=beams)[0].tolist()))
+
+
+def _show(texts: list[str], out: Path | None) -> None:
+    """Print the texts, or write them to a file, with an empty line between."""
+    joined = "\n\n".join(texts)
+    if out is None:
+        typer.echo(joined)
+        return
+    out.write_text(joined + "\n", "utf-8")
+    typer.echo(f"saved {out}")
+
+
+def _as_images(name: str, examples: Any) -> Any:
+    """The examples, pixels out of tokens where they are such."""
+    if examples.is_floating_point():
+        return examples
+    from gentext import recipes
+
+    data = recipes.build(name, "quick")[1]
+    if not data.image_shape:
+        raise ValueError(f"{name} makes neither texts nor images that could be shown")
+    most = (data.levels or 2) - 1
+    return (examples.clamp(max=most) / most).reshape(-1, *data.image_shape)
 
 
 def _first_line(docstring: str | None) -> str:
@@ -272,7 +373,11 @@ def _unit(metric: str) -> str:
     """The unit of a metric that ``metrics.evaluate`` gives."""
     if metric.endswith("bits_per_dim"):
         return "bits/dim"
-    return {"n": "examples", "se": "nats, standard error"}.get(metric, "nats per example")
+    if metric == "bits_per_char":
+        return "bits/character"
+    units = {"n": "examples", "se": "nats, standard error", "exact": "share of the examples"}
+    units |= {"perplexity": "tokens", "bleu": "of 100", "chrf": "of 100"}
+    return units.get(metric, "nats per example")
 
 
 def main() -> None:

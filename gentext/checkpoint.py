@@ -38,16 +38,18 @@ def save(
     dtype: torch.dtype | None = None,
     step: int | None = None,
     metrics: dict[str, float] | None = None,
+    tokenizer: Any = None,
 ) -> Path:
     """Write ``model`` to the safetensors file ``path``, replacing an older one only when complete.
 
     ``recipe`` is the name of the experiment, ``dtype`` how floating-point weights are stored (such
     as ``torch.float16`` for half the size; ``load`` gives back the model's own), ``step`` the
-    number of training steps, ``metrics`` what was measured. Raises ``ValueError`` when the place
-    cannot be written.
+    number of training steps, ``metrics`` what was measured, ``tokenizer`` what made the tokens of a
+    model of texts. Raises ``ValueError`` when the place cannot be written.
     """
     weights = {name: _stored(tensor, dtype) for name, tensor in unique_weights(model).items()}
     header = {**describe(model), "recipe": recipe, "step": step, "metrics": metrics or {}}
+    header["tokenizer"] = None if tokenizer is None else tokenizer.to_json()
     return write(path, weights, header)
 
 
@@ -68,7 +70,7 @@ def load(path: str | os.PathLike[str], *, model: Model | None = None) -> Model:
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What the file says of itself: class, arguments, recipe, step, metrics, versions."""
+    """What the file says of itself: class, arguments, recipe, step, tokenizer, versions."""
     header, _ = read(path)
     return {key: value for key, value in header.items() if key not in ("training", "checksum")}
 

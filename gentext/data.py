@@ -46,6 +46,8 @@ class Dataset:
         classes: names of the classes, in the order of the labels (n,).
         attributes: names of the columns of the labels where each example has several, (n, k).
         levels: number of grey levels of the original images, None for data that are not images.
+        tokenizer: what made the tokens (n, t) of texts, which are int64, and makes text of them.
+        image_shape: where the tokens are pixels, row by row, the shape of the image.
         licence, source: under which terms it may be used, and where it was read from.
     """
 
@@ -57,6 +59,8 @@ class Dataset:
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     levels: int | None = None
+    tokenizer: Any = None
+    image_shape: tuple[int, ...] = ()
     licence: str = ""
     source: str = ""
 
@@ -189,13 +193,17 @@ def describe(name: str) -> Description:
 
 
 def _check_name(name: str) -> None:
+    if name in ("shakespeare", "tang", "pairs", "names"):
+        raise ValueError(f"{name!r} is a text: load it by gentext.text.load({name!r})")
     if name not in names():
         raise ValueError(f"no data set is named {name!r}; there are {', '.join(names())}")
 
 
 def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
     source = SOURCES[name]
-    tensors = {split: _tensors(*arrays, source.levels) for split, arrays in splits.items()}
+    tensors: dict[str, Any] = {
+        split: _tensors(*arrays, source.levels) for split, arrays in splits.items()
+    }
     return Dataset(
         name=name,
         shape=source.shape,

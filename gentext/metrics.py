@@ -25,6 +25,9 @@ def bits_per_dim(log_p: Tensor, dims: int) -> Tensor:
     return -log_p / (dims * math.log(2))
 
 
+PART = 256  # examples in one pass
+
+
 class Estimate(NamedTuple):
     """A mean and its standard error."""
 
@@ -59,16 +62,21 @@ def evaluate(
 
     Gives, where there is one, the exact ``log_prob`` or else ``elbo`` and the ``k``-sample bound
     ``iw_bound`` in nats, each with its ``bits_per_dim`` (for data with grey levels), the standard
-    error ``se`` of the last and the number ``n`` of examples. The same ``seed`` gives the same
-    numbers. ``limit`` takes only the first examples.
+    error ``se`` of the last and the number ``n`` of examples. For texts there are ``perplexity``
+    for each token (the end of a text is one) and ``bits_per_char`` (there it is none); for
+    translations ``bleu`` and ``chrf``, both from 0 to 100, and the share ``exact`` of those that
+    are the reference. The same ``seed`` gives the same numbers. ``limit`` takes only the first
+    examples.
     """
     device = next(model.parameters()).device
     test = tuple(t[:limit].to(device) for t in data.test)
     generator = torch.Generator(device).manual_seed(seed)
     model.eval()
+    if hasattr(model, "translate"):
+        return _translations(model, data.tokenizer, *test)
     values: dict[str, Tensor] = {}
     if isinstance(model, Density):
-        values["log_prob"] = model.log_prob(test[0])
+        values["log_prob"] = torch.cat([model.log_prob(rows) for rows in test[0].split(PART)])
     elif isinstance(model, Bound):
         values["elbo"] = model.elbo(*test, generator=generator)
         importance: Any = getattr(model, "importance_log_prob", None)
@@ -78,7 +86,54 @@ def evaluate(
         values["loss"] = torch.stack(
             [model.loss(*(t[i : i + 1] for t in test)) for i in range(len(test[0]))]
         )
-    return _summary(values, math.prod(data.shape), data.levels)
+    report = _summary(values, math.prod(data.shape), data.levels)
+    if data.tokenizer is not None and "log_prob" in values:
+        report |= _of_texts(
+            values["log_prob"], test[0], data.tokenizer, getattr(model, "pad", None)
+        )
+    return report
+
+
+def _of_texts(log_p: PerExample, tokens: Tensor, tokenizer: Any, pad: int | None) -> dict[str, Any]:
+    """Perplexity for each token and bits for each character, of all examples together."""
+    count = tokens.numel() if pad is None else int((tokens != pad).sum())
+    characters = sum(len(tokenizer.decode(row)) for row in tokens.tolist())
+    nats = -float(log_p.sum())
+    return {
+        "perplexity": math.exp(nats / count),
+        "bits_per_char": nats / (characters * math.log(2)),
+    }
+
+
+def _translations(model: Any, tokenizer: Any, source: Tensor, target: Tensor) -> dict[str, float]:
+    """How near greedy translations come to the references."""
+    made = [
+        tokenizer.decode(row)
+        for rows in source.split(PART)
+        for row in model.translate(rows).tolist()
+    ]
+    wanted = [tokenizer.decode(row) for row in target.tolist()]
+    return {**translation_scores(made, wanted), "n": len(made)}
+
+
+def translation_scores(made: list[str], wanted: list[str]) -> dict[str, float]:
+    """BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu, and the share of equals.
+
+    Chinese is split into characters, as sacrebleu's tokenizer "zh" does, other text by its "13a".
+    """
+    if len(made) != len(wanted) or not made:
+        raise ValueError(f"got {len(made)} translations for {len(wanted)} references; give pairs")
+    try:
+        import sacrebleu
+    except ImportError as error:
+        raise ValueError('BLEU needs sacrebleu: pip install "gentext[text]"') from error
+    chinese = any("\u4e00" <= c <= "\u9fff" for text in wanted for c in text)
+    tokenize = "zh" if chinese else "13a"
+    return {
+        "bleu": sacrebleu.corpus_bleu(made, [wanted], tokenize=tokenize).score,
+        "chrf": sacrebleu.corpus_chrf(made, [wanted]).score,
+        "exact": sum(a == b for a, b in zip(made, wanted, strict=True)) / len(made),
+    }
 
 
 def _summary(values: dict[str, Tensor], dims: int, levels: int | None) -> dict[str, float]:

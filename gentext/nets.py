@@ -122,3 +122,49 @@ def check_network(net: str, shape: Sequence[int], hidden: int) -> None:
         )
     if net == "conv" and hidden < 8:
         raise ValueError(f"net='conv' needs hidden >= 8, of which it takes eighths; got {hidden}")
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer of which ``mask`` (outputs, inputs) leaves only some weights."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product with the masked weights."""
+        return nn.functional.linear(x, self.mask * self.weight, self.bias)
+
+
+def made_masks(features: int, hidden: Sequence[int], outputs: int) -> list[Tensor]:
+    """The masks by which ``outputs`` numbers for feature d depend on features before d only.
+
+    Unit k has number m_k = 1 + (k mod (features − 1)), and input d the number d = 1, 2, ...: a unit
+    takes from those of smaller or equal number, an output only from smaller ones (Germain et al.
+    2015).
+
+    Equation: :eq:`eq-ar-made`
+    """
+    order = torch.arange(1, features + 1)
+    numbers = [order, *(1 + torch.arange(size) % max(1, features - 1) for size in hidden)]
+    masks = [(after[:, None] >= before).float() for before, after in pairwise(numbers)]
+    last = order.repeat_interleave(outputs)
+    return [*masks, (last[:, None] > numbers[-1]).float()]
+
+
+class MaskedMLP(nn.Module):
+    """A perceptron whose ``outputs`` numbers for each feature see only the features before it."""
+
+    def __init__(self, features: int, hidden: Sequence[int], *, outputs: int) -> None:
+        super().__init__()
+        self.features, self.outputs = features, outputs
+        layers: list[nn.Module] = []
+        for mask in made_masks(features, hidden, outputs):
+            layers += [MaskedLinear(mask), nn.SiLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Flat) -> Float[Tensor, "n d out"]:
+        """Numbers of shape (n, features, outputs)."""
+        return self.layers(x).unflatten(-1, (self.features, self.outputs))

@@ -6,6 +6,7 @@ A recipe is named ``<stem>_<data>`` and knows two budgets: ``quick`` for a minut
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,16 +14,23 @@ from typing import Any
 
 import torch
 
-from gentext import data
+from gentext import data, text
 from gentext.autoencoder import Autoencoder, DenoisingAutoencoder
 from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
 from gentext.core import Model
 from gentext.data import Dataset
+from gentext.gpt import GPT
+from gentext.pixelcnn import PixelCNN
+from gentext.recurrent import RecurrentLM
+from gentext.seq2seq import Seq2Seq
+from gentext.tokenizer import PAD, CharTokenizer
 from gentext.train import TrainConfig
 from gentext.vae import IWAE, VAE
 
 Experiment = tuple[Model, Dataset, TrainConfig]
 BUDGETS = ("quick", "full")
+POEM = 33  # characters of the longest quatrain, and the end of the text
+SENTENCE = 128  # the longest row of a pair to translate
 
 
 def budget() -> str:
@@ -92,6 +100,83 @@ def m2_digits(chosen: str | None = None, *, full_data: bool = False) -> Experime
     return model, few_labels(data.load("digits"), 10), _config(chosen, 2000, 6000)
 
 
+def recurrent_shakespeare(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A gated recurrent network that writes Shakespeare character by character."""
+    dataset = shakespeare(128)
+    model = RecurrentLM(vocab_size=dataset.tokenizer.size, hidden=384)
+    return model, dataset, _config(chosen, 40, 1500, batch_size=32, lr=4e-3, clip=1.0, ema=0.99)
+
+
+def recurrent_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A gated recurrent network that writes quatrains of the Tang character by character."""
+    dataset = poems()
+    model = RecurrentLM(vocab_size=dataset.tokenizer.size, hidden=256, dropout=0.2, pad=PAD)
+    return model, dataset, _config(chosen, 40, 1500, batch_size=64, lr=4e-3, clip=1.0, ema=0.99)
+
+
+def recurrent_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A gated recurrent network on the pixels of the 8x8 digits, given the pixel above as well."""
+    dataset = pixels(data.load("digits"))
+    model = RecurrentLM(vocab_size=18, hidden=128, dropout=0.2, bos=17, row=8)
+    config = _config(
+        chosen, 150, 1500, batch_size=64, lr=3e-3, weight_decay=0.05, clip=1.0, ema=0.995
+    )
+    return model, dataset, config
+
+
+def gpt_shakespeare(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A GPT that writes Shakespeare character by character, reading the last 256."""
+    dataset = shakespeare(256)
+    model = GPT(
+        vocab_size=dataset.tokenizer.size, context=256, layers=4, heads=6, width=192, dropout=0.1
+    )
+    return model, dataset, _gpt_config(chosen, 60, 2000, batch_size=16)
+
+
+def gpt_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A GPT that writes quatrains of the Tang character by character."""
+    dataset = poems()
+    model = GPT(
+        vocab_size=dataset.tokenizer.size,
+        context=POEM,
+        layers=3,
+        heads=6,
+        width=192,
+        dropout=0.1,
+        pad=PAD,
+    )
+    return model, dataset, _gpt_config(chosen, 100, 3000, batch_size=64)
+
+
+def gpt_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A GPT on the pixels of the 8x8 digits, row by row."""
+    dataset = pixels(data.load("digits"))
+    model = GPT(vocab_size=18, context=64, layers=3, heads=4, width=64, dropout=0.2, bos=17)
+    return model, dataset, _gpt_config(chosen, 200, 3000, batch_size=64)
+
+
+def seq2seq_en_zh(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A Transformer that translates English numbers, dates and sentences into Chinese."""
+    return _translator(chosen)
+
+
+def seq2seq_zh_en(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A Transformer that translates Chinese numbers, dates and sentences into English."""
+    return _translator(chosen, reverse=True)
+
+
+def seq2seq_gru_en_zh(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """The translator of ``seq2seq_en_zh`` by recurrent networks with attention."""
+    return _translator(chosen, net="gru")
+
+
+def pixelcnn_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A gated PixelCNN on the 8x8 digits."""
+    model = PixelCNN(shape=(1, 8, 8), levels=17)
+    config = _config(chosen, 100, 1500, lr=3e-3, weight_decay=0.01, ema=0.995)
+    return model, data.load("digits").without_labels(), config
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -103,6 +188,16 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         iwae_digits,
         conditional_vae_fashion,
         m2_digits,
+        recurrent_shakespeare,
+        recurrent_poems,
+        recurrent_digits,
+        gpt_shakespeare,
+        gpt_poems,
+        gpt_digits,
+        seq2seq_en_zh,
+        seq2seq_zh_en,
+        seq2seq_gru_en_zh,
+        pixelcnn_digits,
     )
 }
 
@@ -136,6 +231,52 @@ def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:
         kept = order[y[order] == label][:each]
         hidden[kept] = label
     return replace(dataset, train=(x, hidden))
+
+
+def pixels(dataset: Dataset) -> Dataset:
+    """The images as rows of tokens, 0 to levels − 1 from dark to light, row by row of the image."""
+    if dataset.levels is None:
+        raise ValueError(f"{dataset.name!r} has no grey levels to make tokens of")
+    most = dataset.levels - 1
+    splits: dict[str, Any] = {
+        split: tuple((t * most).round().long().flatten(1) for t in getattr(dataset, split)[:1])
+        for split in ("train", "validation", "test")
+    }
+    size = math.prod(dataset.shape)
+    return replace(dataset, image_shape=dataset.shape, shape=(size,), classes=(), **splits)
+
+
+def shakespeare(length: int) -> Dataset:
+    """Shakespeare in overlapping rows of ``length`` characters."""
+    corpus = text.load("shakespeare")
+    return text.windows(corpus, CharTokenizer.fit(corpus.train), length, stride=length // 4)
+
+
+def poems() -> Dataset:
+    """Quatrains of the Tang, one in each row of POEM characters."""
+    corpus = text.load("tang")
+    return text.padded(corpus, CharTokenizer.fit(corpus.train), POEM)
+
+
+def translations(*, reverse: bool = False) -> Dataset:
+    """The rule-made pairs, English to Chinese, by an alphabet of the characters of both."""
+    corpus = text.load("pairs")
+    tokenizer = CharTokenizer.fit(side for pair in corpus.train for side in pair)
+    return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
+
+
+def _translator(
+    chosen: str | None, *, net: str = "transformer", reverse: bool = False
+) -> Experiment:
+    dataset = translations(reverse=reverse)
+    model = Seq2Seq(vocab_size=dataset.tokenizer.size, net=net, context=SENTENCE)
+    return model, dataset, _config(chosen, 120, 3000, batch_size=64, lr=2e-3, clip=1.0, ema=0.99)
+
+
+def _gpt_config(chosen: str | None, quick: int, full: int, *, batch_size: int) -> TrainConfig:
+    return _config(
+        chosen, quick, full, batch_size=batch_size, lr=2e-3, weight_decay=0.1, clip=1.0, ema=0.99
+    )
 
 
 def _config(chosen: str | None, quick: int, full: int, **settings: Any) -> TrainConfig:

@@ -6,6 +6,7 @@ is for (the moving average, where there is one). Tensors under ``training/`` hol
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,16 @@ NAME = "checkpoint.safetensors"
 PREFIX = checkpoint.TRAINING
 
 
+def notes(recipe: str | None, fingerprint: list[str], data: Any) -> dict[str, Any]:
+    """What a checkpoint says of the training: recipe, data, and the tokenizer of texts."""
+    tokenizer = getattr(data, "tokenizer", None)
+    text = None if tokenizer is None else tokenizer.to_json()
+    marks = [] if text is None else [f"tokenizer {zlib.crc32(text.encode()):08x}"]
+    return {"recipe": recipe, "data": fingerprint + marks, "tokenizer": text}
+
+
 class Saver:
-    """Keeps the state of a run in ``folder``; ``notes`` are its recipe and what its data are."""
+    """Keeps the state of a run in ``folder``; ``notes`` say what is trained on what."""
 
     def __init__(self, folder: Path, notes: dict[str, Any]) -> None:
         self.file, self.notes = folder / NAME, notes
@@ -63,7 +72,8 @@ class Saver:
         return f"; {self.file} still holds step {self.saved_at}"
 
     def _header(self, run: Run) -> dict[str, Any]:
-        header = {**checkpoint.describe(run.model), "recipe": self.notes["recipe"], "metrics": {}}
+        known = {"recipe": self.notes["recipe"], "tokenizer": self.notes["tokenizer"]}
+        header = {**checkpoint.describe(run.model), **known, "metrics": {}}
         return {**header, "step": run.step, "training": self._training(run)}
 
     def _training(self, run: Run) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def fit(
         source = batches.training_source(data, model)
         run = Run(model, config, accelerator)
         if out is not None:
-            notes = {"recipe": recipe, "data": batches.fingerprint(source)}
+            notes = states.notes(recipe, batches.fingerprint(source), data)
             run.saver = states.Saver(Path(out), notes)
             run.saver.begin(run, resume=resume)
         share = batches.Share(accelerator.process_index, accelerator.num_processes)

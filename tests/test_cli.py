@@ -1,5 +1,6 @@
 """The command line: what a student types, and what is answered to mistakes."""
 
+import math
 import os
 import re
 import subprocess
@@ -12,8 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import gentext
-from gentext import checkpoint, data, metrics, recipes, zoo
+from gentext import checkpoint, data, metrics, recipes, text, zoo
 from gentext.__main__ import app
+from gentext.recurrent import RecurrentLM
+from gentext.seq2seq import Seq2Seq
+from gentext.tokenizer import CharTokenizer
 from gentext.train import fit
 from gentext.vae import VAE
 
@@ -34,10 +38,37 @@ def tiny(chosen=None, *, full_data=False):
     return model, digits, recipes._config(chosen, 30, 60)
 
 
+POEM = "春眠不觉晓，处处闻啼鸟。"
+
+
+def tiny_text(chosen=None, *, full_data=False):
+    """A tiny network that knows one poem."""
+    corpus = text.Corpus(
+        name="poem", train=(POEM,) * 8, validation=(POEM,), test=(POEM,) * 3, notes={}, licence="",
+        source="",
+    )  # fmt: skip
+    dataset = text.padded(corpus, CharTokenizer.fit([POEM]), 16)
+    model = RecurrentLM(vocab_size=dataset.tokenizer.size, hidden=32, pad=0)
+    return model, dataset, replace(recipes._config(chosen, 120, 120), lr=0.02)
+
+
+def tiny_translator(chosen=None, *, full_data=False):
+    """A tiny network that knows the way from a to 春."""
+    corpus = text.Corpus(
+        name="two", train=(("a", "春"), ("b", "夏")) * 4, validation=(("a", "春"),),
+        test=(("a", "春"), ("b", "夏")), notes={}, licence="", source="",
+    )  # fmt: skip
+    dataset = text.pairs(corpus, CharTokenizer("ab春夏"), 4)
+    model = Seq2Seq(vocab_size=8, net="gru", width=16, layers=1, dropout=0.0, context=4)
+    return model, dataset, replace(recipes._config(chosen, 100, 100), lr=0.02)
+
+
 @pytest.fixture(autouse=True)
 def small_recipe(monkeypatch, tmp_path):
-    """One quick recipe more, an empty zoo, and an empty current folder."""
+    """Quick recipes more, an empty zoo, and an empty current folder."""
     monkeypatch.setitem(recipes.RECIPES, "tiny", tiny)
+    monkeypatch.setitem(recipes.RECIPES, "tiny_text", tiny_text)
+    monkeypatch.setitem(recipes.RECIPES, "tiny_translator", tiny_translator)
     monkeypatch.setattr(zoo, "FOLDER", tmp_path / "zoo")
     (tmp_path / "zoo").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -68,7 +99,7 @@ def test_the_examples_name_what_there_is():
         text = run(*command, "--help").text
         example = re.search(r"Example: gentext (.*?)( Arguments| Options|$)", text)[1]
         options = [word for word in example.split() if word.startswith("--")]
-        assert all(text.count(f"{option} ") == 2 for option in options)
+        assert all(text.count(f"{option} ") >= 2 for option in options)
         names = [word for word in example.split() if re.fullmatch(r"\w+_\w+|\w+-mnist", word)]
         assert {*names} <= {*recipes.RECIPES, *data.names()}
 
@@ -110,7 +141,7 @@ def test_list_shows_every_recipe_in_a_line(tmp_path):
 
 def test_data_list_shows_every_data_set_in_a_line():
     lines = run("data", "list").output.splitlines()
-    assert [line.split(":")[0] for line in lines] == list(data.names())
+    assert [line.split(":")[0] for line in lines] == [*data.names(), *text.names()]
 
 
 def test_data_fetch_says_where_the_data_are(monkeypatch, tmp_path):
@@ -274,3 +305,98 @@ def test_errors_in_a_real_process_are_red_only_on_a_terminal():
     assert done.returncode == 2
     assert done.stderr.startswith("Error: unknown recipe 'gpt_moon'")
     assert done.stderr.count("\n") == 1
+
+
+# Texts
+
+
+@pytest.fixture
+def poet():
+    assert run("train", "tiny_text").exit_code == 0
+    return ("tiny_text", "--checkpoint", "runs/tiny_text")
+
+
+def test_a_model_of_texts_writes_on_from_a_prompt(poet, tmp_path):
+    written = run("sample", *poet, "--prompt", "春", "--temperature", 0)
+    assert written.exit_code == 0, written.text
+    assert written.text == POEM
+    assert run("sample", *poet, "--temperature", 0).text == POEM  # nothing to begin with
+    assert (
+        run("sample", *poet, "--prompt", "春眠", "--length", 3, "--top-k", 1).text == "春眠不觉晓"
+    )
+    assert run("sample", *poet, "--n", 3, "--top-p", 0.01).text == " ".join([POEM] * 3)
+    drawn = [run("sample", *poet, "--temperature", 9, "--seed", s).text for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    saved = run("sample", *poet, "--n", 2, "--temperature", 0, "--out", "poems.txt")
+    assert saved.text == "saved poems.txt"
+    assert (tmp_path / "poems.txt").read_text("utf-8") == f"{POEM}\n\n{POEM}\n"
+
+
+def test_texts_are_measured_in_their_units(poet):
+    measured = run("evaluate", *poet)
+    assert measured.exit_code == 0, measured.text
+    bits = float(re.search(r"bits_per_char ([\d.]+) bits/character", measured.text)[1])
+    perplexity = float(re.search(r"perplexity ([\d.]+) tokens", measured.text)[1])
+    # 13 tokens, the end among them, for 12 characters
+    assert math.isclose(bits, math.log2(perplexity) * 13 / 12, abs_tol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prompt", "春x"), "'x' at place 1"),
+        (("--temperature", -1), "temperature=-1.0"),
+        (("--top-p", 0), "top_p=0.0"),
+        (("--top-p", 1.5), "top_p=1.5"),
+        (("--top-k", 0), "top_k=0"),
+    ],
+)
+def test_what_cannot_be_written_is_said_in_one_line(poet, options, message):
+    refused = run("sample", *poet, *options)
+    assert refused.exit_code == 2
+    assert refused.text.startswith("Error: ")
+    assert message in refused.text
+
+
+def test_a_vocabulary_of_another_size_is_refused(poet, tmp_path):
+    model = RecurrentLM(vocab_size=99, hidden=4)
+    wrong = checkpoint.save(
+        tmp_path / "wrong.safetensors", model, tokenizer=CharTokenizer(POEM[:5])
+    )
+    refused = run("sample", "tiny_text", "--checkpoint", wrong)
+    assert refused.exit_code == 2
+    assert "knows 9 tokens, but the model 99" in refused.text
+
+
+def test_a_translator_translates(tmp_path):
+    assert run("train", "tiny_translator").exit_code == 0
+    model = ("tiny_translator", "--checkpoint", "runs/tiny_translator")
+    for beams in (1, 3):
+        found = [run("sample", *model, "--prompt", x, "--beam", beams).text for x in "ab"]
+        assert found == ["春", "夏"]
+    assert "exact 1.0000 share" in run("evaluate", *model).text
+    assert "nothing to translate" in run("sample", *model).text
+    assert run("sample", *model, "--prompt", "x").exit_code == 2
+
+
+def test_images_take_no_prompt(trained):
+    refused = run("sample", "tiny", "--checkpoint", trained, "--prompt", "cat")
+    assert refused.exit_code == 2
+    assert "makes no texts" in refused.text
+
+
+def test_tokens_that_are_pixels_are_shown_as_an_image(monkeypatch, tmp_path):
+    digits = recipes.pixels(data.load("digits"))
+    model = RecurrentLM(vocab_size=18, hidden=4, bos=17)
+    monkeypatch.setitem(
+        recipes.RECIPES,
+        "tiny_pixels",
+        lambda *_, **__: (model, digits, recipes._config("quick", 1, 1)),
+    )
+    monkeypatch.setattr(model, "sample", lambda n, **_: digits.train[0][:n])
+    monkeypatch.setattr("gentext.__main__._load", lambda *_: model)
+    monkeypatch.setattr("gentext.__main__._tokenizer", lambda *_: None)
+    kept = {}
+    monkeypatch.setattr("gentext.plot.save_grid", lambda x, out: kept.update(x=x) or out)
+    assert run("sample", "tiny_pixels", "--n", 5).text == "saved grid.png"
+    torch.testing.assert_close(kept["x"], data.load("digits").train[0][:5])

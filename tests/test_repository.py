@@ -285,8 +285,9 @@ def test_ci_run_ends_with_the_line_and_code_of_pytest(tmp_path, recipe, code, la
 GROUPS = {
     "shapes": {"shapes"},
     "core": {"core"},
-    "parts": {"distributions", "nets", "transformer", "ode", "audio", "tokenizer"},
-    "data": {"sources", "files", "download", "toys", "data"},
+    "parts": {"distributions", "nets", "transformer", "ode", "audio", "decoding", "ngram"},
+    "tokens": {"tokenizer"},
+    "data": {"sources", "files", "download", "toys", "data", "pairs", "text"},
     "training": {"batches", "ema", "state", "train", "checkpoint"},
     "metrics": {"metrics"},
     "figures": {"plot", "widgets"},
@@ -298,17 +299,23 @@ ALLOWED = {
     "shapes": set(),
     "core": {"shapes"},
     "parts": {"shapes", "core"},
-    "data": {"shapes"},
+    "tokens": {"shapes", "training"},  # a checkpoint carries its tokenizer
+    "data": {"shapes", "tokens"},
     "training": {"shapes", "core"},
     "metrics": {"shapes", "core"},
     "figures": set(),
-    "family": {"shapes", "core", "parts"},
-    "zoo": {"core", "training"},
-    "recipes": {"shapes", "core", "parts", "data", "training", "family"},
+    "family": {"shapes", "core", "parts", "tokens"},
+    "zoo": {"core", "tokens", "training"},
+    "recipes": {"shapes", "core", "parts", "tokens", "data", "training", "family"},
     "entry": {*GROUPS, "family"},
 }
 # A chapter may be about composing families, or fill several modules.
-COMPOSED = {("conditional_vae", "vae")}
+COMPOSED = {
+    ("conditional_vae", "vae"),
+    ("recurrent", "autoregressive"),
+    ("gpt", "autoregressive"),
+    ("wavenet", "autoregressive"),
+}
 
 
 def group(module: str) -> str:

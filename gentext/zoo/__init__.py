@@ -11,6 +11,8 @@ from typing import Any
 
 from gentext import checkpoint
 from gentext.core import Model
+from gentext.tokenizer import BPETokenizer, CharTokenizer
+from gentext.tokenizer import load as load_tokenizer
 
 FOLDER = Path(__file__).parent
 
@@ -29,6 +31,11 @@ def card(name: str) -> dict[str, Any]:
     """How ``name`` was made (recipe, seed, time, metrics); ``ValueError`` if there is none."""
     card: dict[str, Any] = json.loads(path(name).with_suffix(".json").read_text("utf-8"))
     return card
+
+
+def tokenizer(name: str) -> CharTokenizer | BPETokenizer:
+    """The tokenizer of a model of texts; ``ValueError`` if ``name`` has none."""
+    return load_tokenizer(path(name))
 
 
 def path(name: str) -> Path:

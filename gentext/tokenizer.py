@@ -1,0 +1,247 @@
+"""Text to numbers and back: characters, and byte pairs learned by the ``tokenizers`` library.
+
+Every vocabulary begins with the same four special tokens; whatever else it holds stands in the
+tokenizer's JSON, which a checkpoint carries along, so that a model never meets another's numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from gentext import checkpoint
+from gentext.shapes import Tokens
+
+PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What the two kinds share."""
+
+    size: int
+
+    def encode(self, text: str, *, strict: bool = True) -> list[int]:
+        """The tokens of a text."""
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of the tokens."""
+
+    def to_json(self) -> str:
+        """All there is to know about it."""
+
+
+class CharTokenizer:
+    """One token for each character of ``alphabet``, numbered from 4 in its order."""
+
+    def __init__(self, alphabet: str) -> None:
+        if len(set(alphabet)) != len(alphabet) or not alphabet:
+            raise ValueError(
+                f"got an alphabet of {len(alphabet)} characters, {len(set(alphabet))} of them "
+                "different; give each one once, and one at least"
+            )
+        self.alphabet = alphabet
+        self.size = len(SPECIALS) + len(alphabet)
+        self._number = {c: k for k, c in enumerate(alphabet, len(SPECIALS))}
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], *, at_most: int | None = None) -> CharTokenizer:
+        """The characters of ``texts``, the commonest first, ``at_most`` so many."""
+        counts = Counter(c for text in texts for c in text)
+        ranked = sorted(counts, key=lambda c: (-counts[c], c))
+        return cls("".join(ranked[:at_most]))
+
+    def encode(self, text: str, *, strict: bool = True) -> list[int]:
+        """The numbers of the characters.
+
+        Raises ValueError at an unknown one; with ``strict`` off, it becomes UNKNOWN.
+        """
+        tokens = [self._number.get(c, UNKNOWN) for c in text]
+        if strict and UNKNOWN in tokens:
+            place = tokens.index(UNKNOWN)
+            raise ValueError(
+                f"character {text[place]!r} at place {place} is not in this model's alphabet of "
+                f"{len(self.alphabet)} characters: leave it out or write it otherwise"
+            )
+        return tokens
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The characters of the tokens, without specials; an unknown one is shown as U+FFFD."""
+        first = len(SPECIALS)
+        kept = (t for t in tokens if t >= first or t == UNKNOWN)
+        return "".join("\ufffd" if t == UNKNOWN else self.alphabet[t - first] for t in kept)
+
+    def to_json(self) -> str:
+        """The kind and the alphabet."""
+        return json.dumps({"kind": "characters", "alphabet": self.alphabet}, ensure_ascii=False)
+
+
+class BPETokenizer:
+    """Byte-pair encoding of UTF-8 bytes (Sennrich et al. 2016; Radford et al. 2019).
+
+    It begins with the 256 bytes, so no text is unknown, and adds the pairs that were merged most.
+    Learning, encoding and decoding are done by the ``tokenizers`` library.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._inner = _tokenizers().Tokenizer.from_str(state)
+        self._inner.encode_special_tokens = True  # "<bos>" in a text is five letters
+        self.size: int = self._inner.get_vocab_size()
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], *, size: int) -> BPETokenizer:
+        """Learns a vocabulary of ``size`` tokens, the 4 specials and 256 bytes among them."""
+        least = len(SPECIALS) + 256
+        if size < least:
+            raise ValueError(f"got size={size}; there are {least} bytes and specials: give more")
+        library = _tokenizers()
+        inner = library.Tokenizer(library.models.BPE())
+        inner.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.decoder = library.decoders.ByteLevel()
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=list(SPECIALS),
+            initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        inner.train_from_iterator(texts, trainer)
+        return cls(inner.to_str())
+
+    def encode(self, text: str, *, strict: bool = True) -> list[int]:
+        """The tokens of any text; ``strict`` changes nothing, since every byte is known."""
+        return list(self._inner.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of the tokens, without specials; broken UTF-8 is shown as U+FFFD."""
+        return str(self._inner.decode([int(t) for t in tokens], skip_special_tokens=True))
+
+    def pieces(self, text: str) -> list[str]:
+        """The tokens of a text as text; a part of a character is shown as U+FFFD."""
+        return [self.decode([token]) for token in self.encode(text)]
+
+    def to_json(self) -> str:
+        """The kind and the library's own JSON."""
+        return json.dumps({"kind": "bpe", "tokenizers": self._inner.to_str()}, ensure_ascii=False)
+
+
+def from_json(text: str) -> CharTokenizer | BPETokenizer:
+    """The tokenizer that ``to_json`` described; ``ValueError`` for anything else."""
+    try:
+        fields = json.loads(text)
+        if fields["kind"] == "characters":
+            return CharTokenizer(fields["alphabet"])
+        if fields["kind"] == "bpe":
+            return BPETokenizer(fields["tokenizers"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"this is no tokenizer of gentext ({error!r}); save it anew") from error
+    raise ValueError(f"unknown tokenizer {fields['kind']!r}: there are 'characters' and 'bpe'")
+
+
+def load(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer:
+    """The tokenizer that the checkpoint ``path`` carries; ``ValueError`` if it has none."""
+    text = checkpoint.info(path).get("tokenizer")
+    if text is None:
+        raise ValueError(f"{path} holds no model of texts, so it has no tokenizer")
+    return from_json(text)
+
+
+def merge_pairs(tokens: Sequence[Any], pair: tuple[Any, Any]) -> list[Any]:
+    """``tokens`` with every occurrence of ``pair``, from the left, made one token.
+
+    The length falls by the number of occurrences that do not overlap.
+
+    Equation: :eq:`eq-gpt-bpe`
+    """
+    merged: list[Any] = []
+    place = 0
+    while place < len(tokens):
+        both = tuple(tokens[place : place + 2]) == pair
+        merged.append(tokens[place] + tokens[place + 1] if both else tokens[place])
+        place += 2 if both else 1
+    return merged
+
+
+def byte_pair_merges(text: str, count: int) -> list[tuple[bytes, bytes]]:
+    """The first ``count`` merges that byte-pair encoding learns from ``text``, by plain counting.
+
+    Each time the most frequent pair of neighbours is merged, of equals the smaller one. It shows
+    what the library does at length; it does not split the text into words first.
+
+    Equation: :eq:`eq-gpt-bpe`
+    """
+    tokens = [bytes([b]) for b in text.encode("utf-8")]
+    merges = []
+    for _ in range(count):
+        pairs = Counter(pairwise(tokens))
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        tokens = merge_pairs(tokens, best)
+        merges.append(best)
+    return merges
+
+
+def rows(
+    tokenizer: Tokenizer, texts: Sequence[str], length: int, *, strict: bool = False
+) -> Tokens:
+    """Each text as a row of ``length`` tokens: its own, EOS, then PAD.
+
+    Raises ValueError when one does not fit.
+    """
+    table = torch.full((len(texts), length), PAD)
+    for row, text in zip(table, texts, strict=True):
+        tokens = [*tokenizer.encode(text, strict=strict), EOS]
+        if len(tokens) > length:
+            raise ValueError(f"{text[:40]!r} has {len(tokens)} tokens with EOS; rows are {length}")
+        row[: len(tokens)] = torch.tensor(tokens)
+    return table
+
+
+def check_fits(model: Any, tokenizer: Tokenizer) -> None:
+    """Raise ValueError unless the model was built for a vocabulary of this size."""
+    if tokenizer.size != model.vocab_size:
+        raise ValueError(
+            f"the tokenizer knows {tokenizer.size} tokens, but the model {model.vocab_size}: "
+            "use the tokenizer that the model was trained with (checkpoint.tokenizer(path))"
+        )
+
+
+def complete(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompt: str = "",
+    n: int = 200,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> str:
+    """``prompt`` and up to ``n`` more tokens by ``model``, or as many as it takes to end the text.
+
+    Raises ValueError for characters that the tokenizer does not know, for a prompt longer than the
+    context, and where tokenizer and model do not belong together.
+    """
+    check_fits(model, tokenizer)
+    device = next(model.parameters()).device
+    tokens = torch.tensor([tokenizer.encode(prompt)], dtype=torch.long, device=device)
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    written = model.generate(tokens, n, stop=EOS, generator=generator, **options)
+    return tokenizer.decode(written[0].tolist())
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise ValueError(
+            'byte-pair encoding needs the tokenizers library: pip install "gentext[text]"'
+        ) from error
+    return tokenizers
