@@ -23,14 +23,14 @@ from gentext.gpt import GPT
 from gentext.pixelcnn import PixelCNN
 from gentext.recurrent import RecurrentLM
 from gentext.seq2seq import Seq2Seq
-from gentext.tokenizer import PAD, CharTokenizer
+from gentext.tokenizer import CHINESE, PAD, BPETokenizer, CharTokenizer
 from gentext.train import TrainConfig
 from gentext.vae import IWAE, VAE
 
 Experiment = tuple[Model, Dataset, TrainConfig]
 BUDGETS = ("quick", "full")
 POEM = 33  # characters of the longest quatrain, and the end of the text
-SENTENCE = 128  # the longest row of a pair to translate
+SENTENCE = 64  # the longest row of a pair to translate
 
 
 def budget() -> str:
@@ -117,9 +117,9 @@ def recurrent_poems(chosen: str | None = None, *, full_data: bool = False) -> Ex
 def recurrent_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A gated recurrent network on the pixels of the 8x8 digits, given the pixel above as well."""
     dataset = pixels(data.load("digits"))
-    model = RecurrentLM(vocab_size=18, hidden=128, dropout=0.2, bos=17, row=8)
+    model = RecurrentLM(vocab_size=18, hidden=128, dropout=0.5, bos=17, row=8)
     config = _config(
-        chosen, 150, 1500, batch_size=64, lr=3e-3, weight_decay=0.05, clip=1.0, ema=0.995
+        chosen, 150, 1800, batch_size=64, lr=3e-3, weight_decay=0.1, clip=1.0, ema=0.99
     )
     return model, dataset, config
 
@@ -259,9 +259,10 @@ def poems() -> Dataset:
 
 
 def translations(*, reverse: bool = False) -> Dataset:
-    """The rule-made pairs, English to Chinese, by an alphabet of the characters of both."""
+    """The rule-made pairs, English to Chinese, in byte pairs learned from both languages."""
     corpus = text.load("pairs")
-    tokenizer = CharTokenizer.fit(side for pair in corpus.train for side in pair)
+    sides = (side for pair in corpus.train for side in pair)
+    tokenizer = BPETokenizer.fit(sides, size=1024, apart=CHINESE)
     return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
 
 

@@ -19,6 +19,7 @@ from gentext import checkpoint
 from gentext.shapes import Tokens
 
 PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3
+CHINESE = "[\u4e00-\u9fff]"
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
 
 
@@ -96,14 +97,22 @@ class BPETokenizer:
         self.size: int = self._inner.get_vocab_size()
 
     @classmethod
-    def fit(cls, texts: Iterable[str], *, size: int) -> BPETokenizer:
-        """Learns a vocabulary of ``size`` tokens, the 4 specials and 256 bytes among them."""
+    def fit(cls, texts: Iterable[str], *, size: int, apart: str | None = None) -> BPETokenizer:
+        """Learns a vocabulary of ``size`` tokens, the 4 specials and 256 bytes among them.
+
+        ``apart`` is a regular expression of what is never merged with its neighbours, such as
+        CHINESE for single characters.
+        """
         least = len(SPECIALS) + 256
         if size < least:
             raise ValueError(f"got size={size}; there are {least} bytes and specials: give more")
         library = _tokenizers()
         inner = library.Tokenizer(library.models.BPE())
-        inner.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        words = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        inner.pre_tokenizer = words
+        if apart is not None:
+            cut = library.pre_tokenizers.Split(library.Regex(apart), "isolated")
+            inner.pre_tokenizer = library.pre_tokenizers.Sequence([cut, words])
         inner.decoder = library.decoders.ByteLevel()
         trainer = library.trainers.BpeTrainer(
             vocab_size=size,

