@@ -157,17 +157,17 @@ def gpt_digits(chosen: str | None = None, *, full_data: bool = False) -> Experim
 
 def seq2seq_en_zh(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A Transformer that translates English numbers, dates and sentences into Chinese."""
-    return _translator(chosen)
+    return _translator(chosen, 750)
 
 
 def seq2seq_zh_en(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A Transformer that translates Chinese numbers, dates and sentences into English."""
-    return _translator(chosen, reverse=True)
+    return _translator(chosen, 1000, reverse=True)
 
 
 def seq2seq_gru_en_zh(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
-    """The translator of ``seq2seq_en_zh`` by recurrent networks with attention."""
-    return _translator(chosen, net="gru")
+    """The translator of ``seq2seq_en_zh`` by recurrent networks with attention, in equal time."""
+    return _translator(chosen, 820, net="gru", lr=3e-3)
 
 
 def pixelcnn_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
@@ -267,11 +267,16 @@ def translations(*, reverse: bool = False) -> Dataset:
 
 
 def _translator(
-    chosen: str | None, *, net: str = "transformer", reverse: bool = False
+    chosen: str | None,
+    full: int,
+    *,
+    net: str = "transformer",
+    lr: float = 2e-3,
+    reverse: bool = False,
 ) -> Experiment:
     dataset = translations(reverse=reverse)
-    model = Seq2Seq(vocab_size=dataset.tokenizer.size, net=net, context=SENTENCE)
-    return model, dataset, _config(chosen, 120, 3000, batch_size=64, lr=2e-3, clip=1.0, ema=0.99)
+    model = Seq2Seq(vocab_size=dataset.tokenizer.size, net=net, dropout=0.0, context=SENTENCE)
+    return model, dataset, _config(chosen, 150, full, batch_size=32, lr=lr, clip=1.0)
 
 
 def _gpt_config(chosen: str | None, quick: int, full: int, *, batch_size: int) -> TrainConfig:

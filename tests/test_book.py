@@ -111,6 +111,18 @@ def test_a_sound_book_has_no_problems(book: Book) -> None:
     assert book.problems() == []
 
 
+def test_code_may_come_before_its_chapter_if_it_is_planned(book: Book) -> None:
+    book.change(CODE, "`eq-one`", "`eq-one`, :eq:`eq-two`")
+    book.change(CHECK, '"eq-one"', '"eq-one", "eq-two"')
+    assert len(book.problems()) == 2
+    book.write("book/planned.yml", "two: [eq-two]\n")
+    assert book.problems() == []
+    book.write("book/planned.yml", "two: [eq-two, eq-three]\none: [eq-one]\n")
+    one, three = book.problems()
+    assert "a chapter has equation 'eq-one' now" in one
+    assert "'eq-three' needs both code that declares it and a test" in three
+
+
 # What is changed in which file, and what has to be reported: place, then words of the message.
 PLANTED = {
     "label in one language": (

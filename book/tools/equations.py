@@ -7,6 +7,8 @@ Nothing here needs Sphinx or a build, so that the checks run in a second:
   are separated by commas);
 - its test carries ``@pytest.mark.equation("eq-label", ...)``.
 
+Code may stand before its chapter: ``book/planned.yml`` lists the labels of chapters to come.
+
 `problems` lists every gap between the three and every difference between the languages.
 """
 
@@ -19,6 +21,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+
+import yaml
 
 from book.tools.pages import LANGUAGES, Cell, Problem, cells
 
@@ -233,12 +237,34 @@ def citation_problems(root: Path) -> Iterator[Problem]:
                     message = f"refers to equation {label!r}, which no page in {language!r} has"
                     yield Problem(cell.path.relative_to(root), spot(cell), message)
     known = {equation.label for language in LANGUAGES for equation in labelled(root, language)}
+    known |= planned(root)
     for item in (*mentions(root), *tests(root)):
         if item.label not in known:
             message = f"{item.name or 'the module'} names equation {item.label!r}, "
             where = f"line {item.line}"
             message += "which no chapter has; correct the label"
             yield Problem(item.path.relative_to(root), where, message)
+
+
+def planned(root: Path) -> set[str]:
+    """The labels of chapters to come, whose code and tests stand already."""
+    path = root / "book" / "planned.yml"
+    listed = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
+    return {label for labels in (listed or {}).values() for label in labels}
+
+
+def planned_problems(root: Path) -> Iterator[Problem]:
+    """Labels listed for chapters to come that a chapter has, or that no code and test name."""
+    known = {equation.label for language in LANGUAGES for equation in labelled(root, language)}
+    code, checked = by_label(implementations(root)), by_label(tests(root))
+    for label in sorted(planned(root)):
+        if label in known:
+            message = f"a chapter has equation {label!r} now; take it off this list"
+        elif label not in code or label not in checked:
+            message = f"{label!r} needs both code that declares it and a test; or take it off"
+        else:
+            continue
+        yield Problem(Path("book/planned.yml"), "", message)
 
 
 def marker_problems(root: Path) -> Iterator[Problem]:
@@ -283,6 +309,7 @@ def problems(root: Path) -> list[Problem]:
         label_problems,
         coverage_problems,
         citation_problems,
+        planned_problems,
         marker_problems,
         twin_problems,
     )

@@ -25,14 +25,17 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
+from book.tools import equations
+
 ORDER = {
-    ("Foundations", "基础"): "shapes core distributions nets transformer ode toys",
+    ("Foundations", "基础"): "shapes core distributions nets decoding transformer ode toys",
     ("Models", "模型"): (
-        "autoencoder vae vqvae gan autoregressive gpt bert seq2seq pixelcnn wavenet flow diffusion "
-        "score flow_matching latent_diffusion audio ctc finetune tokenizer"
+        "autoencoder vae conditional_vae estimators vqvae gan autoregressive recurrent ngram made "
+        "gpt scaling bert seq2seq pixelcnn wavenet flow diffusion score flow_matching "
+        "latent_diffusion audio ctc finetune"
     ),
     ("Data, training and evaluation", "数据、训练与评估"): (
-        "data metrics train checkpoint recipes zoo"
+        "data text tokenizer pairs metrics train checkpoint recipes zoo"
     ),
     ("Figures and frames", "图与动画"): "plot widgets",
 }
@@ -109,6 +112,17 @@ def name_shapes(app: Sphinx, config: Config) -> None:
     config.autodoc_type_aliases = {name: f"gentext.shapes.{name}" for name, _, _ in shapes}
 
 
+def name_planned(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Equations of chapters to come are named, since there is nothing yet to link to."""
+    labels = equations.planned(Path(app.config.gt_root))
+    for number, line in enumerate(lines):
+        lines[number] = equations.ROLE.sub(
+            lambda match: f"``{match[1]}``" if match[1] in labels else match[0], line
+        )
+
+
 def escape_stars(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
@@ -159,6 +173,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the reference."""
     app.connect("config-inited", name_shapes)
     app.connect("autodoc-process-docstring", escape_stars)
+    app.connect("autodoc-process-docstring", name_planned)
     app.connect("missing-reference", resolve_types)
     app.add_directive("package-reference", PackageReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
