@@ -172,8 +172,8 @@ def seq2seq_gru_en_zh(chosen: str | None = None, *, full_data: bool = False) -> 
 
 def pixelcnn_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A gated PixelCNN on the 8x8 digits."""
-    model = PixelCNN(shape=(1, 8, 8), levels=17)
-    config = _config(chosen, 100, 1500, lr=3e-3, weight_decay=0.01, ema=0.995)
+    model = PixelCNN(shape=(1, 8, 8), levels=17, channels=24, kernel=5, dropout=0.3)
+    config = _config(chosen, 200, 2000, batch_size=64, lr=4e-3, weight_decay=0.01, ema=0.995)
     return model, data.load("digits").without_labels(), config
 
 

@@ -139,9 +139,10 @@ class VQVAE(Model):
 
     Args: ``shape`` (c, h, w) of images with h and w divisible by 4; ``codes`` K of size
     ``code_size``; ``hidden`` channels of the networks (``encoder`` and ``decoder`` may be replaced
-    by others); ``beta`` the weight of the commitment term; ``decay`` see :class:`VectorQuantizer`;
-    ``likelihood`` and ``levels`` as for a VAE. A ``prior`` over codes is any object with
-    ``log_prob(tokens)`` of codes (n, t), row by row, in nats; None is the uniform one.
+    by others); ``beta`` the weight of the commitment term; ``decay`` see :class:`VectorQuantizer`
+    (``model.quantizer.restart = 0`` turns its restarts off); ``likelihood`` and ``levels`` as for a
+    VAE. A ``prior`` over codes is any object with ``log_prob(tokens)`` of codes (n, t), row by row,
+    in nats; None is the uniform one.
     """
 
     def __init__(

@@ -178,7 +178,7 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
                 f"got samples from {least:g} to {most:g}, but they must be in [-1, 1]: divide by "
                 "the largest magnitude, or 16-bit samples by 32768"
             )
-    return ((compress(x, levels - 1) + 1) / 2 * (levels - 1)).round().long()
+    return ((compress(x, float(levels - 1)) + 1) / 2 * (levels - 1)).round().long()
 
 
 def mu_law_decode(tokens: Tensor, levels: int = 256) -> Tensor:
@@ -187,7 +187,7 @@ def mu_law_decode(tokens: Tensor, levels: int = 256) -> Tensor:
     Equation: :eq:`eq-gpt-mulaw`
     """
     check_levels(levels)
-    return expand(2 * tokens / (levels - 1) - 1, levels - 1)
+    return expand(2 * tokens / (levels - 1) - 1, float(levels - 1))
 
 
 def check_levels(levels: int) -> None:

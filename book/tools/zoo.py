@@ -13,6 +13,7 @@ import dataclasses
 import json
 import logging
 import platform
+import time
 from datetime import date
 
 import torch
@@ -30,7 +31,9 @@ def make(name: str, *, full_data: bool, half: bool = False, seed: int = 0) -> di
     """
     torch.manual_seed(seed)
     model, data, config = gt.recipes.build(name, "full", full_data=full_data)
+    before = time.process_time()
     history = gt.fit(model, data, dataclasses.replace(config, seed=seed), recipe=name)
+    cpu = round(time.process_time() - before)  # what other work on the machine does not change
     excerpt = gt.recipes.build(name, "full")[1]
     path = FOLDER / f"{name}.safetensors"
     dtype = torch.float16 if half else None
@@ -50,6 +53,7 @@ def make(name: str, *, full_data: bool, half: bool = False, seed: int = 0) -> di
         },
         "config": dataclasses.asdict(config),
         "seconds": round(history.seconds),
+        "cpu_seconds": cpu,
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU",
         "torch": torch.__version__.split("+")[0],
         "metrics": gt.metrics.evaluate(model, excerpt),
