@@ -215,7 +215,7 @@ def mlm_mask(
 
 
 def mlm_loss(logits: Logits, tokens: Tokens, chosen: Bool[Tensor, "n t"]) -> Scalar:
-    """−(1/|M|) Σ_{i in M} log p(x_i | x_{∖M}) in nats, over the ``chosen`` places of all rows.
+    """The mean of −log p(x_i | the shown places), in nats, over the ``chosen`` places of all rows.
 
     Equation: :eq:`eq-pre-mlm`
     """

@@ -90,7 +90,7 @@ class GPT(Autoregressive):
                 narrower = math.sqrt(2 * len(self.blocks)) if name.endswith(ends) else 1.0
                 nn.init.normal_(parameter, std=SPREAD / narrower)
 
-    def logits(self, tokens: Tokens) -> Logits:
+    def logits(self, tokens: Tensor) -> Logits:
         """The logits of the token after each place of ``tokens``; give ``bos`` yourself."""
         self.check_tokens(tokens)
         x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
@@ -100,6 +100,10 @@ class GPT(Autoregressive):
 
     def begin(self, n: int, capacity: int) -> State:
         """An empty cache for ``n`` sequences of at most ``capacity`` tokens, and the weights."""
+        if not 1 <= capacity <= len(self.positions.weight):
+            raise ValueError(
+                f"got capacity={capacity}; it must be from 1 to the context, {self.context}"
+            )
         layers = [_Layer(block) for block in self.blocks]
         like, heads = self.tokens.weight, layers[0].heads
         size = like.shape[1] // heads
@@ -128,6 +132,11 @@ class GPT(Autoregressive):
         cache, position, layers = state
         t = tokens.shape[1]
         end = position + t
+        if end > cache.shape[4]:
+            raise ValueError(
+                f"got {t} tokens after {position}, but this cache has room for {cache.shape[4]}: "
+                "begin with a larger capacity"
+            )
         x = F.embedding(tokens, self.tokens.weight) + self.positions.weight[position:end]
         mask = causal_mask(end, x.device)[position:] if t > 1 else None
         new, all_ = cache.narrow(4, position, t).unbind(1), cache.narrow(4, 0, end).unbind(1)
@@ -140,8 +149,7 @@ class GPT(Autoregressive):
 class _Layer:
     """A block of a ``GPT`` for reading with a cache: the same maths in few calls.
 
-    At one token a time a call costs as much as what it computes. The weights are gathered once, the
-    matrices in the order in which a product with few rows reads them.
+    At one token a time a call costs as much as what it computes, so the weights are gathered once.
     """
 
     def __init__(self, block: Any) -> None:
@@ -151,7 +159,7 @@ class _Layer:
             (norm.normalized_shape, norm.weight, norm.bias) for norm in (block.norm1, block.norm2)
         )
         self.qkv, self.out, self.up, self.down = (
-            (linear.bias.detach(), linear.weight.detach().T.contiguous())
+            (linear.weight, linear.bias)
             for linear in (attention.qkv, attention.out, feed_forward.up, feed_forward.down)
         )
 
@@ -161,18 +169,14 @@ class _Layer:
         ``past`` (n, heads, 2, s, d/heads) are the keys and values of all places, the new included.
         """
         n, heads, _, t, size = now.shape
-        h = _linear(F.layer_norm(x, *self.norm1), self.qkv)
+        h = F.linear(F.layer_norm(x, *self.norm1), *self.qkv)
         qkv = h.view(n, t, 3, heads, size).transpose(1, 3)
         now.copy_(qkv.narrow(2, 1, 2))
         k, v = past.unbind(2)
         h = F.scaled_dot_product_attention(qkv.select(2, 0), k, v, attn_mask=mask)
-        x = _linear(h.transpose(1, 2).reshape(x.shape), self.out).add_(x)
-        h = self.activation(_linear(F.layer_norm(x, *self.norm2), self.up))
-        return _linear(h, self.down).add_(x)
-
-
-def _linear(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    return torch.addmm(weights[0], x, weights[1])
+        x = F.linear(h.transpose(1, 2).reshape(x.shape), *self.out).add_(x)
+        h = self.activation(F.linear(F.layer_norm(x, *self.norm2), *self.up))
+        return F.linear(h, *self.down).add_(x)
 
 
 def count_parameters(*, vocab_size: int, context: int, layers: int, width: int, **_: Any) -> int:
@@ -238,7 +242,7 @@ def speculative(
     ahead: int = 4,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
-) -> tuple[Tokens, float]:
+) -> tuple[Tensor, float]:
     """``model.generate(tokens, n)`` in law, with fewer passes of ``model``; and the share kept.
 
     The draft proposes ``ahead`` tokens, one pass of the model gives its probabilities at all of
@@ -273,7 +277,7 @@ def _speculate(
 ) -> tuple[Tensor, float]:
     rows, length = len(tokens), tokens.shape[1] + n
     x = torch.cat([tokens.new_full((rows, 1), model.bos), tokens], dim=1)
-    big, small = (m.begin(rows, length + 1) for m in (model, draft))
+    big, small = (m.begin(rows, length) for m in (model, draft))
     proposed = kept = 0
     while x.shape[1] <= length:
         start, k = x.shape[1], min(ahead, length - x.shape[1])
@@ -341,7 +345,7 @@ def load_gpt2(
         source: a safetensors file, or the tensors by their names (``state_dict()``).
         heads: heads of each layer; by default, as in all of OpenAI's sizes, width/64.
 
-    Raises ValueError where ``source`` is no GPT-2. The last token, <|endoftext|>, is ``bos``.
+    Raises ValueError where ``source`` is no GPT-2. The last token, ``<|endoftext|>``, is ``bos``.
     """
     tensors = _read_tensors(source)
     try:
@@ -362,7 +366,7 @@ def load_gpt2(
     except KeyError as missing:
         raise ValueError(f"this is no GPT-2: it has no tensor {missing}") from None
     model.load_state_dict(theirs)
-    return model
+    return model.eval()
 
 
 def _read_tensors(source: str | os.PathLike[str] | Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -276,7 +276,7 @@ def _translator(
 ) -> Experiment:
     dataset = translations(reverse=reverse)
     model = Seq2Seq(vocab_size=dataset.tokenizer.size, net=net, dropout=0.0, context=SENTENCE)
-    return model, dataset, _config(chosen, 150, full, batch_size=32, lr=lr, clip=1.0)
+    return model, dataset, _config(chosen, 120, full, batch_size=32, lr=lr, clip=1.0)
 
 
 def _gpt_config(chosen: str | None, quick: int, full: int, *, batch_size: int) -> TrainConfig:

@@ -235,9 +235,11 @@ class TransformerNet(nn.Module):
 
         blocks: Any = self.blocks.decoder
         handles = [block.cross.register_forward_pre_hook(look) for block in blocks]
-        self.write(y, memory, shown)
-        for handle in handles:
-            handle.remove()
+        try:
+            self.write(y, memory, shown)
+        finally:
+            for handle in handles:
+                handle.remove()
         return torch.stack(maps, dim=1)
 
     def _placed(self, x: Features, place: int = 0) -> Features:
@@ -333,7 +335,7 @@ def label_smoothing_loss(
 
     Source: Szegedy et al., CVPR 2016.
     """
-    log_p = logits.log_softmax(-1)
+    log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     counted = targets != ignore
     nll = -log_p.gather(-1, targets.masked_fill(~counted, 0)[..., None])[..., 0]
     smoothed = (1 - smoothing) * nll - smoothing * log_p.mean(-1)

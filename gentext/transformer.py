@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BASE = 10_000.0  # of the wavelengths of positions
+EPS = 1e-5  # of layer normalisation
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
 }
-BASE = 10_000.0  # of the wavelengths of positions
-EPS = 1e-5  # of layer normalisation
 
 Cache = dict[str, Tensor]
 
@@ -199,12 +199,12 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         n, t, _ = x.shape
-        return x.view(n, t, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        return tuple(p.view(n, t, self.heads, -1).transpose(1, 2) for p in x.chunk(parts, dim=-1))
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False
     ) -> Tensor:
-        if causal and mask is not None:
+        if causal and (mask is not None or q.shape[2] != k.shape[2]):
             mask, causal = _both(mask, q.shape[2], k.shape[2], q.device), False
         mixed = F.scaled_dot_product_attention(
             q,
