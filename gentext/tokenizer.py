@@ -247,10 +247,6 @@ def complete(
 
 
 def _tokenizers() -> Any:
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise ValueError(
-            'byte-pair encoding needs the tokenizers library: pip install "gentext[text]"'
-        ) from error
+    import tokenizers
+
     return tokenizers
