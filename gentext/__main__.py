@@ -198,24 +198,29 @@ def sample(
 
     from gentext import Samples, plot
 
-    model = _load(name, checkpoint)
+    model: Any = _load(name, checkpoint)
     tokenizer = _tokenizer(name, checkpoint)
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    if hasattr(model, "translate"):
-        _show([_translate(model, tokenizer, prompt, beam)], out)
-        return
-    if tokenizer is not None and hasattr(model, "generate"):
-        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        texts = _write(model, tokenizer, prompt or "", n or 1, length, generator, options)
-        _show(texts, out)
-        return
-    if prompt is not None:
-        raise ValueError(f"{name} makes no texts; leave --prompt out")
-    if not isinstance(model, Samples):
+    if not isinstance(model, Samples) and not hasattr(model, "translate"):
         raise ValueError(f"a {type(model).__name__} cannot draw samples; choose another experiment")
+    kind = _kind(model, tokenizer)
+    given: dict[str, Any] = {"n": n, "prompt": prompt, "length": length, "mean": mean or None}
+    given |= {"temperature": None if temperature == 1 else temperature, "top-k": top_k}
+    given |= {"top-p": top_p, "beam": None if beam == 1 else beam}
+    _check_taken(name, model, kind, [key for key, value in given.items() if value is not None])
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    if kind == "translations":
+        _show([_translate(model, tokenizer, prompt, beam, length)], out)
+        return
+    if kind == "texts":
+        _show(_write(model, tokenizer, prompt or "", n or 1, length, generator, options), out)
+        return
+    settings: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
     with torch.no_grad():
-        settings: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
-        images = _as_images(name, model.sample(n or 64, **settings))
+        if kind == "pixels":
+            images = _draw_pixels(name, model, n or 64, {**settings, **options})
+        else:
+            images = model.sample(n or 64, **settings)
     typer.echo(f"saved {plot.save_grid(images.cpu(), out or Path('grid.png'))}")
 
 
@@ -238,6 +243,12 @@ def evaluate(
     model = _load(name, checkpoint)
     recipe = name if name in recipes.RECIPES else gentext.zoo.card(name)["recipe"]
     _, data, _ = recipes.build(recipe, "quick", full_data=full_data)
+    own = _tokenizer(name, checkpoint)
+    if own is not None and own.to_json() != data.tokenizer.to_json():
+        raise ValueError(
+            f"{name} was trained with another tokenizer than that of these texts; evaluate it on "
+            "the texts that it was trained on (see $GENTEXT_DATA)"
+        )
     typer.echo(f"{name} on {data.name}, test split (seed {seed})")
     for key, value in metrics.evaluate(model, data, seed=seed, limit=limit).items():
         number = f"{value:12.0f}" if key == "n" else f"{value:12.4f}"
@@ -311,6 +322,39 @@ def _tokenizer(name: str, file: Path | None) -> Any:
     return None if text is None else tokenizer.from_json(text)
 
 
+# What the options of `gentext sample` mean something for.
+_TAKES = {
+    "translations": {"prompt", "length", "beam"},
+    "texts": {"n", "prompt", "length", "temperature", "top-k", "top-p"},
+    "pixels": {"n", "temperature", "top-k", "top-p"},
+    "images": {"n", "mean"},
+}
+
+
+def _kind(model: Any, tokenizer: Any) -> str:
+    """What the model makes, a key of _TAKES."""
+    if hasattr(model, "translate"):
+        return "translations"
+    if hasattr(model, "generate"):
+        return "pixels" if tokenizer is None else "texts"
+    return "images"
+
+
+def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
+    """ValueError for an option that this model would not heed."""
+    from inspect import signature
+
+    taken = _TAKES[kind]
+    if kind == "images" and "mean" not in signature(model.sample).parameters:
+        taken = taken - {"mean"}
+    for option in given:
+        if option not in taken:
+            raise ValueError(
+                f"{name} makes {kind} and takes no --{option}; leave it out (it takes "
+                f"{', '.join(f'--{key}' for key in sorted(taken))})"
+            )
+
+
 def _write(
     model: Any,
     tokenizer: Any,
@@ -329,17 +373,23 @@ def _write(
     ]
 
 
-def _translate(model: Any, tokenizer: Any, text: str | None, beams: int) -> str:
+def _translate(model: Any, tokenizer: Any, text: str | None, beams: int, n: int | None) -> str:
     """The translation of ``text``."""
     import torch
 
-    from gentext.tokenizer import EOS
+    from gentext.tokenizer import EOS, check_fits
 
     if not text:
         raise ValueError("there is nothing to translate; give --prompt TEXT")
-    device = next(model.parameters()).device
-    source = torch.tensor([[*tokenizer.encode(text), EOS]], device=device)
-    return str(tokenizer.decode(model.translate(source, width=beams)[0].tolist()))
+    check_fits(model, tokenizer)
+    tokens = [*tokenizer.encode(text), EOS]
+    if len(tokens) > model.context:
+        raise ValueError(
+            f"the text has {len(tokens)} tokens with its end, but this model reads at most "
+            f"{model.context}; translate it in parts"
+        )
+    source = torch.tensor([tokens], device=next(model.parameters()).device)
+    return str(tokenizer.decode(model.translate(source, width=beams, length=n)[0].tolist()))
 
 
 def _show(texts: list[str], out: Path | None) -> None:
@@ -352,17 +402,20 @@ def _show(texts: list[str], out: Path | None) -> None:
     typer.echo(f"saved {out}")
 
 
-def _as_images(name: str, examples: Any) -> Any:
-    """The examples, pixels out of tokens where they are such."""
-    if examples.is_floating_point():
-        return examples
-    from gentext import recipes
+def _draw_pixels(name: str, model: Any, n: int, options: dict[str, Any]) -> Any:
+    """``n`` images by a model of which each token is a pixel."""
+    import torch
 
-    data = recipes.build(name, "quick")[1]
+    from gentext import recipes, zoo
+
+    recipe = name if name in recipes.RECIPES else zoo.card(name)["recipe"]
+    data = recipes.build(recipe, "quick")[1]
     if not data.image_shape:
         raise ValueError(f"{name} makes neither texts nor images that could be shown")
+    empty = torch.empty(n, 0, dtype=torch.long, device=next(model.parameters()).device)
+    tokens = model.generate(empty, *data.shape, **options)
     most = (data.levels or 2) - 1
-    return (examples.clamp(max=most) / most).reshape(-1, *data.image_shape)
+    return (tokens.clamp(max=most) / most).reshape(-1, *data.image_shape)
 
 
 def _first_line(docstring: str | None) -> str:
@@ -376,7 +429,8 @@ def _unit(metric: str) -> str:
     if metric == "bits_per_char":
         return "bits/character"
     units = {"n": "examples", "se": "nats, standard error", "exact": "share of the examples"}
-    units |= {"perplexity": "tokens", "bleu": "of 100", "chrf": "of 100"}
+    units |= {"perplexity": "tokens", "pseudo_perplexity": "tokens"}
+    units |= {"bleu": "of 100", "chrf": "of 100"}
     return units.get(metric, "nats per example")
 
 

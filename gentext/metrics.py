@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Bound, Density, Model
+from gentext.distributions import drawing_from
 from gentext.shapes import PerExample
 
 
@@ -63,10 +64,10 @@ def evaluate(
     Gives, where there is one, the exact ``log_prob`` or else ``elbo`` and the ``k``-sample bound
     ``iw_bound`` in nats, each with its ``bits_per_dim`` (for data with grey levels), the standard
     error ``se`` of the last and the number ``n`` of examples. For texts there are ``perplexity``
-    for each token (the end of a text is one) and ``bits_per_char`` (there it is none); for
-    translations ``bleu`` and ``chrf``, both from 0 to 100, and the share ``exact`` of those that
-    are the reference. The same ``seed`` gives the same numbers. ``limit`` takes only the first
-    examples.
+    for each token (the end of a text is one) and ``bits_per_char`` (there it is none), or from
+    masked models ``pseudo_log_prob`` and ``pseudo_perplexity``; for translations ``bleu`` and
+    ``chrf``, both from 0 to 100, and the share ``exact`` of those that are the reference. The same
+    ``seed`` gives the same numbers. ``limit`` takes only the first examples.
     """
     device = next(model.parameters()).device
     test = tuple(t[:limit].to(device) for t in data.test)
@@ -74,35 +75,46 @@ def evaluate(
     model.eval()
     if hasattr(model, "translate"):
         return _translations(model, data.tokenizer, *test)
-    values: dict[str, Tensor] = {}
-    if isinstance(model, Density):
-        values["log_prob"] = torch.cat([model.log_prob(rows) for rows in test[0].split(PART)])
-    elif isinstance(model, Bound):
-        values["elbo"] = model.elbo(*test, generator=generator)
-        importance: Any = getattr(model, "importance_log_prob", None)
-        if importance is not None:
-            values["iw_bound"] = importance(test[0], k, *test[1:], generator=generator)
-    else:
-        values["loss"] = torch.stack(
-            [model.loss(*(t[i : i + 1] for t in test)) for i in range(len(test[0]))]
-        )
+    values = _values(model, test, generator, k)
     report = _summary(values, math.prod(data.shape), data.levels)
-    if data.tokenizer is not None and "log_prob" in values:
-        report |= _of_texts(
-            values["log_prob"], test[0], data.tokenizer, getattr(model, "pad", None)
-        )
+    if data.tokenizer is not None:
+        report |= _of_texts(values, test[0], data.tokenizer, getattr(model, "pad", None))
     return report
 
 
-def _of_texts(log_p: PerExample, tokens: Tensor, tokenizer: Any, pad: int | None) -> dict[str, Any]:
+def _values(
+    model: Any, test: tuple[Tensor, ...], generator: torch.Generator, k: int
+) -> dict[str, PerExample]:
+    """What the model can compute of each example, in nats."""
+    if isinstance(model, Density):
+        return {"log_prob": torch.cat([model.log_prob(rows) for rows in test[0].split(PART)])}
+    if hasattr(model, "pseudo_log_prob"):
+        parts = [model.pseudo_log_prob(rows) for rows in test[0].split(PART)]
+        return {"pseudo_log_prob": torch.cat(parts)}
+    if isinstance(model, Bound):
+        values = {"elbo": model.elbo(*test, generator=generator)}
+        importance: Any = getattr(model, "importance_log_prob", None)
+        if importance is not None:
+            values["iw_bound"] = importance(test[0], k, *test[1:], generator=generator)
+        return values
+    with drawing_from(generator):
+        each = [model.loss(*(t[i : i + 1] for t in test)) for i in range(len(test[0]))]
+    return {"loss": torch.stack(each)}
+
+
+def _of_texts(
+    values: dict[str, Tensor], tokens: Tensor, tokenizer: Any, pad: int | None
+) -> dict[str, float]:
     """Perplexity for each token and bits for each character, of all examples together."""
     count = tokens.numel() if pad is None else int((tokens != pad).sum())
-    characters = sum(len(tokenizer.decode(row)) for row in tokens.tolist())
-    nats = -float(log_p.sum())
-    return {
-        "perplexity": math.exp(nats / count),
-        "bits_per_char": nats / (characters * math.log(2)),
-    }
+    report = {}
+    for name in values.keys() & {"log_prob", "pseudo_log_prob"}:
+        nats = -float(values[name].sum(dtype=torch.float64))
+        report[name.replace("log_prob", "perplexity")] = math.exp(nats / count)
+        if name == "log_prob":
+            characters = sum(len(tokenizer.decode(row)) for row in tokens.tolist())
+            report["bits_per_char"] = nats / (characters * math.log(2))
+    return report
 
 
 def _translations(model: Any, tokenizer: Any, source: Tensor, target: Tensor) -> dict[str, float]:

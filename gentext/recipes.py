@@ -16,6 +16,7 @@ import torch
 
 from gentext import data, text
 from gentext.autoencoder import Autoencoder, DenoisingAutoencoder
+from gentext.bert import BERT
 from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
 from gentext.core import Model
 from gentext.data import Dataset
@@ -155,6 +156,21 @@ def gpt_digits(chosen: str | None = None, *, full_data: bool = False) -> Experim
     return model, dataset, _gpt_config(chosen, 200, 3000, batch_size=64)
 
 
+def bert_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A BERT that fills gaps in quatrains of the Tang, character by character."""
+    dataset = poems()
+    model = BERT(
+        vocab_size=dataset.tokenizer.size,
+        context=POEM,
+        layers=3,
+        heads=4,
+        width=128,
+        dropout=0.1,
+        pad=PAD,
+    )
+    return model, dataset, _gpt_config(chosen, 60, 1500, batch_size=64)
+
+
 def seq2seq_en_zh(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A Transformer that translates English numbers, dates and sentences into Chinese."""
     return _translator(chosen, 750)
@@ -194,6 +210,7 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         gpt_shakespeare,
         gpt_poems,
         gpt_digits,
+        bert_poems,
         seq2seq_en_zh,
         seq2seq_zh_en,
         seq2seq_gru_en_zh,

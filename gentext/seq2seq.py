@@ -97,6 +97,7 @@ class Seq2Seq(Model):
         values = log_p.gather(2, target.masked_fill(~written, EOS)[..., None])[..., 0]
         return torch.where(written, values, 0).sum(1)
 
+    @torch.no_grad()
     def attention(self, source: Tensor, target: Tensor) -> Maps:
         """The weights with which row t, which predicts token t of the target, reads the source."""
         self.check(source, target)

@@ -6,7 +6,6 @@ is for (the moving average, where there is one). Tensors under ``training/`` hol
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,7 @@ def notes(recipe: str | None, fingerprint: list[str], data: Any) -> dict[str, An
     """What a checkpoint says of the training: recipe, data, and the tokenizer of texts."""
     tokenizer = getattr(data, "tokenizer", None)
     text = None if tokenizer is None else tokenizer.to_json()
-    marks = [] if text is None else [f"tokenizer {zlib.crc32(text.encode()):08x}"]
-    return {"recipe": recipe, "data": fingerprint + marks, "tokenizer": text}
+    return {"recipe": recipe, "data": fingerprint, "tokenizer": text}
 
 
 class Saver:
@@ -96,6 +94,8 @@ class Saver:
         facts = [(k, v, now["config"].get(k)) for k, v in then["config"].items() if k not in free]
         facts += [(k, then[k], now[k]) for k in ("processes", "device", "data")]
         odd = [f"{key} was {old!r} and is now {new!r}" for key, old, new in facts if old != new]
+        if header.get("tokenizer") != self.notes["tokenizer"]:
+            odd.append("the tokenizer is another one, so the same numbers are other tokens")
         if header["step"] > run.config.steps:
             odd.append(f"it is at step {header['step']}, beyond steps={run.config.steps}")
         if odd:

@@ -74,8 +74,16 @@ class CharTokenizer:
         return tokens
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The characters of the tokens, without specials; an unknown one is shown as U+FFFD."""
-        first = len(SPECIALS)
+        """The characters of the tokens, without specials; an unknown one is shown as U+FFFD.
+
+        Raises ValueError for numbers that are no tokens.
+        """
+        first, tokens = len(SPECIALS), list(tokens)
+        if tokens and not 0 <= min(tokens) <= max(tokens) < self.size:
+            raise ValueError(
+                f"got tokens from {min(tokens)} to {max(tokens)}, but this alphabet has 0 to "
+                f"{self.size - 1}: decode by the tokenizer that encoded them"
+            )
         kept = (t for t in tokens if t >= first or t == UNKNOWN)
         return "".join("\ufffd" if t == UNKNOWN else self.alphabet[t - first] for t in kept)
 
@@ -92,7 +100,11 @@ class BPETokenizer:
     """
 
     def __init__(self, state: str) -> None:
-        self._inner = _tokenizers().Tokenizer.from_str(state)
+        library = _tokenizers()
+        try:
+            self._inner = library.Tokenizer.from_str(state)
+        except Exception as error:  # the library knows no narrower class
+            raise ValueError(f"this is no byte-pair tokenizer ({error}); save it anew") from error
         self._inner.encode_special_tokens = True  # "<bos>" in a text is five letters
         self.size: int = self._inner.get_vocab_size()
 
@@ -218,7 +230,7 @@ def check_fits(model: Any, tokenizer: Tokenizer) -> None:
     if tokenizer.size != model.vocab_size:
         raise ValueError(
             f"the tokenizer knows {tokenizer.size} tokens, but the model {model.vocab_size}: "
-            "use the tokenizer that the model was trained with (checkpoint.tokenizer(path))"
+            "use the one that its checkpoint carries (gentext.tokenizer.load(path))"
         )
 
 

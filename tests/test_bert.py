@@ -34,7 +34,10 @@ def small(**arguments) -> BERT:
 
 
 class Exact(BERT):
-    """Knows the conditionals of a joint law over binary rows, or a table of them for each place."""
+    """Knows the conditionals of a joint law over binary rows, or a table of them for each place.
+
+    Like a trained network, it repeats a token that it is shown.
+    """
 
     def __init__(self, places: list[Tensor]) -> None:
         super().__init__(vocab_size=2, context=len(places), layers=1, heads=1, width=2)
@@ -46,6 +49,9 @@ class Exact(BERT):
             shown = [slice(None) if token == self.mask else token for token in row]
             logits = []
             for i, table in enumerate(self.places):
+                if row[i] != self.mask:
+                    logits.append(1e3 * F.one_hot(torch.tensor(row[i]), 2))
+                    continue
                 index = [*shown[:i], slice(None), *shown[i + 1 :]]
                 value = table[tuple(index)]
                 while value.ndim > 1:  # other masked places are summed out
@@ -109,8 +115,9 @@ def test_padding_changes_nothing_and_counts_nothing() -> None:
     padded = F.pad(x, (0, 3))
     torch.testing.assert_close(model.encode(padded)[:, :5], model.encode(x), atol=1e-12, rtol=0)
     torch.testing.assert_close(model.pseudo_log_prob(padded), model.pseudo_log_prob(x))
-    _, chosen = mlm_mask(padded, vocab_size=7, mask=7, rate=1.0, pad=0)
+    corrupted, chosen = mlm_mask(padded, vocab_size=7, mask=7, rate=1.0, pad=0)
     assert torch.equal(chosen, padded != 0)
+    assert (corrupted[~chosen] == 0).all()
 
 
 def test_every_place_sees_both_sides() -> None:
@@ -267,7 +274,10 @@ def test_incompatible_conditionals_have_two_laws_by_the_order_of_the_scan() -> N
     torch.testing.assert_close(one.flatten(), scan_law(draw_a, draw_b), atol=1e-10, rtol=0)
     torch.testing.assert_close(other.flatten(), scan_law(draw_b, draw_a), atol=1e-10, rtol=0)
     assert (one - other).abs().max() > 1e-2
-    assert incompatibility(a_given_b, b_given_a) > 0.1
+    gap = incompatibility(a_given_b, b_given_a)
+    assert gap > 0.1
+    renamed = incompatibility(a_given_b.flip(0), b_given_a.flip(0))  # the ratios turned over
+    torch.testing.assert_close(renamed, gap)
 
 
 @pytest.mark.equation("eq-pre-compat")
@@ -308,6 +318,14 @@ def test_capabilities_are_those_that_exist() -> None:
     assert isinstance(model, Encodes)
     assert not isinstance(model, Density)
     assert not isinstance(model, Samples)
+
+
+def test_logits_come_from_the_table_that_embeds_and_a_bias() -> None:
+    model = small().eval()
+    torch.nn.init.normal_(model.bias)
+    x = torch.randint(7, (2, 5))
+    expected = model.encode(x) @ model.tokens.weight[:7].T + model.bias
+    torch.testing.assert_close(model.logits(x), expected, atol=1e-12, rtol=0)
 
 
 def test_the_mask_may_be_a_token_of_the_vocabulary() -> None:

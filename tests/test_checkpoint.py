@@ -13,8 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from gentext import checkpoint, zoo
+from gentext import checkpoint, tokenizer, zoo
 from gentext.core import Model
+from gentext.data import Dataset
+from gentext.recurrent import RecurrentLM
+from gentext.tokenizer import CharTokenizer
+from gentext.train import TrainConfig, fit
 from gentext.vae import VAE
 
 
@@ -307,6 +311,42 @@ def test_what_a_killed_process_left_is_replaced(saved):
     assert os.listdir(path.parent) == [path.name]
 
 
+# Texts
+
+
+def letters(alphabet):
+    """A model of three letters, rows of them, and the tokenizer of ``alphabet``."""
+    torch.manual_seed(0)
+    made = None if alphabet is None else CharTokenizer(alphabet)
+    rows = torch.randint(4, 7, (16, 5), generator=torch.Generator().manual_seed(1))
+    data = Dataset(name="own", train=(rows,), test=(), shape=(5,), tokenizer=made)
+    return RecurrentLM(vocab_size=7, hidden=4), data
+
+
+def test_the_tokenizer_is_in_the_header(tmp_path):
+    model, data = letters('a"春')  # a quotation mark must survive JSON within JSON
+    path = checkpoint.save(tmp_path / "m.safetensors", model, tokenizer=data.tokenizer)
+    assert tokenizer.load(path).alphabet == 'a"春'
+    assert checkpoint.info(path)["tokenizer"] == data.tokenizer.to_json()
+    assert checkpoint.info(checkpoint.save(path, model))["tokenizer"] is None
+
+
+def test_training_saves_the_tokenizer_and_goes_on_only_with_the_same(tmp_path):
+    config = TrainConfig(steps=4, batch_size=4, save_every=2)
+    model, data = letters("abc")
+    fit(model, data, config, out=tmp_path / "a", progress=False)
+    file = tmp_path / "a" / "checkpoint.safetensors"
+    assert tokenizer.load(file).to_json() == data.tokenizer.to_json()
+    before = file.read_bytes()
+    for other in ("acb", None):
+        with pytest.raises(ValueError, match=r"tokenizer is another one.*in a new folder"):
+            fit(*letters(other), config, out=tmp_path / "a", resume=True, progress=False)
+        assert file.read_bytes() == before
+    again = letters("abc")[0]
+    fit(again, data, config, out=tmp_path / "a", resume=True, progress=False)
+    assert same(again, model)
+
+
 # The zoo
 
 
@@ -316,7 +356,13 @@ def test_the_zoo_gives_models_and_cards_by_name(tmp_path, monkeypatch):
     for name in ("vae_two", "vae_one"):
         checkpoint.save(tmp_path / f"{name}.safetensors", model, dtype=torch.float16)
         (tmp_path / f"{name}.json").write_text(json.dumps({"recipe": name, "seed": 3}))
-    assert zoo.names() == ("vae_one", "vae_two")
+    made = CharTokenizer("abc")
+    poet = RecurrentLM(vocab_size=7, hidden=4)
+    checkpoint.save(tmp_path / "writer.safetensors", poet, tokenizer=made, dtype=torch.float16)
+    assert zoo.names() == ("vae_one", "vae_two", "writer")
+    assert zoo.tokenizer("writer").to_json() == made.to_json()
+    with pytest.raises(ValueError, match=r"vae_one.* no tokenizer"):
+        zoo.tokenizer("vae_one")
     expected = {name: t.half().float() for name, t in model.state_dict().items()}
     back = zoo.load("vae_one").state_dict()
     assert all(torch.equal(back[name], t) for name, t in expected.items())

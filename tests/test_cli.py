@@ -13,8 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import gentext
-from gentext import checkpoint, data, metrics, recipes, text, zoo
+from gentext import checkpoint, data, metrics, plot, recipes, text, zoo
 from gentext.__main__ import app
+from gentext.gpt import GPT
 from gentext.recurrent import RecurrentLM
 from gentext.seq2seq import Seq2Seq
 from gentext.tokenizer import CharTokenizer
@@ -379,24 +380,89 @@ def test_a_translator_translates(tmp_path):
     assert run("sample", *model, "--prompt", "x").exit_code == 2
 
 
-def test_images_take_no_prompt(trained):
-    refused = run("sample", "tiny", "--checkpoint", trained, "--prompt", "cat")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prompt", "abab"), "5 tokens with its end, but this model reads at most 4"),
+        (("--prompt", "a", "--length", 5), "length must be 1 to 4"),
+        (("--prompt", "a", "--n", 2), "makes translations and takes no --n"),
+        (("--prompt", "a", "--temperature", 0.5), "takes no --temperature"),
+        (("--prompt", ""), "nothing to translate"),
+    ],
+)
+def test_what_cannot_be_translated_is_said_in_one_line(tmp_path, options, message):
+    model, dataset, _ = tiny_translator()
+    file = checkpoint.save(tmp_path / "t.safetensors", model, tokenizer=dataset.tokenizer)
+    refused = run("sample", "tiny_translator", "--checkpoint", file, *options)
     assert refused.exit_code == 2
-    assert "makes no texts" in refused.text
+    assert message in refused.text
+    assert refused.stderr.count("\n") == 1
 
 
-def test_tokens_that_are_pixels_are_shown_as_an_image(monkeypatch, tmp_path):
-    digits = recipes.pixels(data.load("digits"))
+def test_a_prompt_longer_than_the_context_is_refused(tmp_path):
+    _, dataset, _ = tiny_text()
+    model = GPT(vocab_size=dataset.tokenizer.size, context=8, layers=1, heads=1, width=8)
+    file = checkpoint.save(tmp_path / "g.safetensors", model, tokenizer=dataset.tokenizer)
+    refused = run("sample", "tiny_text", "--checkpoint", file, "--prompt", POEM[:8])
+    assert refused.exit_code == 2
+    assert "got 8 tokens, but this model reads at most 7" in refused.text
+    written = run("sample", "tiny_text", "--checkpoint", file, "--prompt", POEM[:7])
+    assert written.exit_code == 0
+    assert len(written.text) <= 8
+
+
+def test_texts_of_another_tokenizer_are_not_measured(tmp_path):
+    model, dataset, _ = tiny_text()
+    other = CharTokenizer(dataset.tokenizer.alphabet[::-1])
+    file = checkpoint.save(tmp_path / "o.safetensors", model, tokenizer=other)
+    refused = run("evaluate", "tiny_text", "--checkpoint", file)
+    assert refused.exit_code == 2
+    assert "another tokenizer" in refused.text
+
+
+@pytest.mark.parametrize(
+    "options", [("--prompt", "cat"), ("--temperature", 0.5), ("--beam", 2), ("--length", 9)]
+)
+def test_images_take_no_options_of_texts(trained, options):
+    refused = run("sample", "tiny", "--checkpoint", trained, *options)
+    assert refused.exit_code == 2
+    assert f"tiny makes images and takes no {options[0]}; leave it out" in refused.text
+
+
+def test_what_has_no_expected_image_takes_no_mean(tmp_path):
+    file = checkpoint.save(tmp_path / "p.safetensors", recipes.pixelcnn_digits("quick")[0])
+    refused = run("sample", "pixelcnn_digits", "--checkpoint", file, "--mean")
+    assert refused.exit_code == 2
+    assert "takes no --mean" in refused.text
+
+
+def test_a_model_that_fills_gaps_draws_nothing(tmp_path):
+    model, dataset, _ = recipes.bert_poems("quick")
+    file = checkpoint.save(tmp_path / "b.safetensors", model, tokenizer=dataset.tokenizer)
+    refused = run("sample", "bert_poems", "--checkpoint", file, "--prompt", "春")
+    assert refused.exit_code == 2
+    assert "a BERT cannot draw samples" in refused.text
+
+
+def tiny_pixels(chosen=None, *, full_data=False):
+    """A network that knows nothing of digits."""
     model = RecurrentLM(vocab_size=18, hidden=4, bos=17)
-    monkeypatch.setitem(
-        recipes.RECIPES,
-        "tiny_pixels",
-        lambda *_, **__: (model, digits, recipes._config("quick", 1, 1)),
+    return model, recipes.pixels(data.load("digits")), recipes._config("quick", 1, 1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_tokens_that_are_pixels_are_shown_as_an_image(monkeypatch, tmp_path, temperature):
+    monkeypatch.setitem(recipes.RECIPES, "tiny_pixels", tiny_pixels)
+    model = tiny_pixels()[0]
+    file = checkpoint.save(tmp_path / "x.safetensors", model, recipe="tiny_pixels")
+    drawn = run(
+        *("sample", "tiny_pixels", "--checkpoint", file, "--n", 5, "--temperature", temperature),
     )
-    monkeypatch.setattr(model, "sample", lambda n, **_: digits.train[0][:n])
-    monkeypatch.setattr("gentext.__main__._load", lambda *_: model)
-    monkeypatch.setattr("gentext.__main__._tokenizer", lambda *_: None)
-    kept = {}
-    monkeypatch.setattr("gentext.plot.save_grid", lambda x, out: kept.update(x=x) or out)
-    assert run("sample", "tiny_pixels", "--n", 5).text == "saved grid.png"
-    torch.testing.assert_close(kept["x"], data.load("digits").train[0][:5])
+    assert drawn.text == "saved grid.png"
+    empty, seeded = torch.empty(5, 0, dtype=torch.long), torch.Generator().manual_seed(0)
+    tokens = model.generate(empty, 64, temperature=temperature, generator=seeded)
+    images = (tokens.clamp(max=16) / 16).view(5, 1, 8, 8)  # 17 stands before the first, no grey
+    plot.save_grid(images, tmp_path / "wanted.png")
+    assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
+    refused = run("sample", "tiny_pixels", "--checkpoint", file, "--prompt", "7")
+    assert "makes pixels and takes no --prompt" in refused.text

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gentext import data, download, files
+from gentext import data, download, files, recipes
 from gentext.sources import SOURCES, Archive, RemoteFile
 
 IMAGES = ("fashion-mnist", "mnist", "faces", "digits")
@@ -196,6 +196,32 @@ def test_description_states_content_sizes_and_licence(name):
 def test_a_data_set_of_your_own_is_checked(train, message):
     with pytest.raises(ValueError, match=message):
         data.Dataset(name="own", train=train, test=(), shape=(2,))
+
+
+# Tokens.
+
+
+def test_tokens_are_data_like_others():
+    x, y = torch.arange(12).view(4, 3), torch.zeros(4, 2, dtype=torch.long)
+    d = data.Dataset(name="own", train=(x, y), test=(x[:1], y[:1]), shape=(3,), tokenizer="made")
+    assert d.train[0].dtype == torch.int64
+    assert d.without_labels().tokenizer == "made"
+    assert "train: 4, test: 1, shape: (3,)" in repr(d)
+    with pytest.raises(ValueError, match=r"shape \(4, 3\), expected \(n, \*\(5,\)\)"):
+        data.Dataset(name="own", train=(x,), test=(), shape=(5,))
+
+
+def test_pixels_are_tokens_in_the_order_of_reading():
+    images = data.load("digits")
+    rows = recipes.pixels(images)
+    assert rows.shape == (64,)
+    assert rows.image_shape == (1, 8, 8)
+    assert [len(s) for s in (rows.train, rows.validation, rows.test)] == [1, 1, 1]
+    for row, image in zip(rows.test[0][:20], images.test[0], strict=False):
+        assert row.tolist() == [round(float(v) * 16) for line in image[0] for v in line]
+    assert rows.train[0].unique().tolist() == list(range(17))
+    with pytest.raises(ValueError, match="'two-moons' has no grey levels"):
+        recipes.pixels(data.load("two-moons"))
 
 
 # Data of the reader's own.

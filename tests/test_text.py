@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -50,6 +52,23 @@ def test_poems_that_share_a_line_are_in_one_split() -> None:
     assert author
     assert title
     assert all(len(poem) in (24, 32) for poem in corpus.test)
+
+
+def test_no_poem_of_the_test_is_a_variant_of_one_for_training() -> None:
+    """Of the pairs of neighbouring characters in either, less than three tenths are in both."""
+    corpus = text.load("tang")
+    grams = {
+        split: [set(itertools.pairwise(re.sub(r"\W", "", poem))) for poem in poems]
+        for split, poems in corpus.splits.items()
+    }
+    places: dict[tuple[str, str], list[int]] = {}
+    for k, held in enumerate(grams["test"]):
+        for gram in held:
+            places.setdefault(gram, []).append(k)
+    for trained in grams["train"]:
+        shared = Counter(k for gram in trained for k in places.get(gram, ()))
+        for k, both in shared.items():
+            assert both < 0.3 * len(trained | grams["test"][k])
 
 
 @pytest.mark.parametrize("name", ["pairs", "names"])

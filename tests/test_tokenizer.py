@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import re
 from collections import Counter
 
 import pytest
@@ -60,6 +62,12 @@ def test_an_unknown_character_is_named_or_marked() -> None:
     assert made.decode([BOS, 4, UNKNOWN, 6, EOS, PAD]) == "a\ufffdc"
 
 
+@pytest.mark.parametrize("token", [7, -1])
+def test_numbers_that_are_no_tokens_are_refused(token: int) -> None:
+    with pytest.raises(ValueError, match=rf"{token}.* 0 to 6"):
+        CharTokenizer("abc").decode([4, token])
+
+
 @pytest.mark.parametrize("alphabet", ["", "aa"])
 def test_an_alphabet_has_each_character_once(alphabet: str) -> None:
     with pytest.raises(ValueError, match="each one once"):
@@ -102,14 +110,21 @@ def test_each_merge_is_of_the_commonest_pair_and_shortens_by_its_count(text: str
 
 @pytest.mark.equation("eq-gpt-bpe")
 def test_the_library_merges_the_same_pairs() -> None:
-    """On one word, where splitting into words changes nothing."""
-    word = "abracadabracadabra"
-    ours = byte_pair_merges(word, 3)
-    theirs = BPETokenizer.fit([word], size=260 + 3)
-    assert {a + b for a, b in ours[:1]} <= {
-        theirs.decode([token]).encode() for token in range(260, 263)
-    }
-    assert len(theirs.encode(word)) < len(word)
+    """In one word, which is not split further, as long as one pair is the most frequent."""
+    drawn = "".join(random.Random(0).choices("abcdef", (20, 13, 8, 5, 3, 2), k=2000))
+    word = re.sub(r"(.)\1+", r"\1", drawn)  # no pair overlaps itself
+    ours = byte_pair_merges(word, 12)
+    tokens, certain = [bytes([b]) for b in word.encode()], 0
+    for pair in ours:
+        counts = Counter(itertools.pairwise(tokens)).most_common(2)
+        if counts[0][1] == counts[1][1]:
+            break
+        tokens, certain = merge_pairs(tokens, pair), certain + 1
+    assert certain >= 5
+    theirs = BPETokenizer.fit([word], size=260 + certain)
+    learned = [theirs.decode([token]).encode() for token in range(260, 260 + certain)]
+    assert learned == [a + b for a, b in ours[:certain]]
+    assert theirs.pieces(word) == [token.decode() for token in tokens]
 
 
 def test_fewer_tokens_than_bytes_are_refused() -> None:
@@ -126,7 +141,8 @@ def test_tokenizers_come_back_from_their_json(bpe: BPETokenizer) -> None:
         assert type(again) is type(made)
         assert again.size == made.size
         assert [again.encode(t) for t in TEXTS] == [made.encode(t) for t in TEXTS]
-    for broken in ("", "{}", '{"kind": "words"}', "[1]"):
+    bad = ("", "{}", '{"kind": "words"}', "[1]", '{"kind": "bpe", "tokenizers": "{}"}')
+    for broken in bad:
         with pytest.raises(ValueError, match="tokenizer"):
             tokenizer.from_json(broken)
 
