@@ -127,7 +127,6 @@ class Autoregressive(Model):
         empty = torch.empty(n, 0, dtype=torch.long, device=next(self.parameters()).device)
         return self.generate(empty, length, generator=generator)
 
-    @torch.no_grad()
     def generate(
         self,
         tokens: Tensor,
@@ -160,20 +159,33 @@ class Autoregressive(Model):
         options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         was_training = self.training
         self.eval()
-        reader = _Cached(self, tokens, n) if cache else _Uncached(self, tokens)
-        rows, done = [tokens], None
         try:
-            for place in range(n):
-                token = decoding.choose(reader.logits, generator=generator, **options)
-                if stop is not None:
-                    token = token if done is None else torch.where(done, stop, token)
-                    done = token == stop
-                rows.append(token[:, None])
-                if place == n - 1 or (done is not None and bool(done.all())):
-                    break
-                reader.read(token)
+            with torch.inference_mode():
+                written = self._generate(tokens, n, cache, stop, generator, options)
         finally:
             self.train(was_training)
+        return written.clone()  # outside, so that gradients may be taken with them
+
+    def _generate(
+        self,
+        tokens: Tensor,
+        n: int,
+        cache: bool,
+        stop: int | None,
+        generator: torch.Generator | None,
+        options: dict[str, Any],
+    ) -> Tensor:
+        reader = _Cached(self, tokens, n) if cache else _Uncached(self, tokens)
+        rows, done = [tokens], None
+        for place in range(n):
+            token = decoding.choose(reader.logits, generator=generator, **options)
+            if stop is not None:
+                token = token if done is None else torch.where(done, stop, token)
+                done = token == stop
+            rows.append(token[:, None])
+            if place == n - 1 or (done is not None and bool(done.all())):
+                break
+            reader.read(token)
         return torch.cat(rows, dim=1)
 
 

@@ -115,7 +115,9 @@ def choose(
         return logits.argmax(-1)
     kept = filtered(logits, temperature=temperature, top_k=top_k, top_p=top_p)
     probabilities = kept.float().softmax(-1) if kept.dtype.itemsize < 4 else kept.softmax(-1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    # What torch.multinomial does after its checks: the least of the times E/p with E ~ Exp(1).
+    waits = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities / waits).argmax(-1)
 
 
 def beam_search(
