@@ -6,15 +6,13 @@ A recipe is named ``<stem>_<data>`` and knows two budgets: ``quick`` for a minut
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from gentext import data, text
+from gentext import data
 from gentext.autoencoder import Autoencoder, DenoisingAutoencoder
 from gentext.bert import BERT
 from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
@@ -22,16 +20,27 @@ from gentext.core import Model
 from gentext.data import Dataset
 from gentext.gpt import GPT
 from gentext.pixelcnn import PixelCNN
+from gentext.prepared import (
+    POEM,
+    SENTENCE,
+    binary,
+    codes,
+    few_labels,
+    images,
+    pixels,
+    poems,
+    shakespeare,
+    translations,
+)
 from gentext.recurrent import RecurrentLM
 from gentext.seq2seq import Seq2Seq
-from gentext.tokenizer import CHINESE, PAD, BPETokenizer, CharTokenizer
+from gentext.tokenizer import PAD
 from gentext.train import TrainConfig
 from gentext.vae import IWAE, VAE
+from gentext.vqvae import VQVAE
 
 Experiment = tuple[Model, Dataset, TrainConfig]
 BUDGETS = ("quick", "full")
-POEM = 33  # characters of the longest quatrain, and the end of the text
-SENTENCE = 64  # the longest row of a pair to translate
 
 
 def budget() -> str:
@@ -131,7 +140,7 @@ def gpt_shakespeare(chosen: str | None = None, *, full_data: bool = False) -> Ex
     model = GPT(
         vocab_size=dataset.tokenizer.size, context=256, layers=4, heads=6, width=192, dropout=0.1
     )
-    return model, dataset, _gpt_config(chosen, 60, 2000, batch_size=16)
+    return model, dataset, _gpt_config(chosen, 30, 2000, batch_size=16)
 
 
 def gpt_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
@@ -193,6 +202,26 @@ def pixelcnn_digits(chosen: str | None = None, *, full_data: bool = False) -> Ex
     return model, data.load("digits").without_labels(), config
 
 
+def vqvae_mnist(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A VQ-VAE that writes a binary MNIST digit as 49 of 64 codes."""
+    dataset = binary(data.load("mnist", full=full_data)).without_labels()
+    model = VQVAE(shape=(1, 28, 28))
+    return model, dataset, _config(chosen, 120, 1200, batch_size=64, lr=2e-3, ema=0.99)
+
+
+def pixelcnn_codes(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A PixelCNN as the prior over the codes of ``vqvae_mnist``."""
+    maps = images(codes("vqvae_mnist"), lambda k: k.view(-1, 1, 7, 7), shape=(1, 7, 7))
+    model = PixelCNN(shape=(1, 7, 7), levels=64, layers=3, kernel=5, dropout=0.3, ordered=False)
+    return model, maps, _config(chosen, 100, 1000, batch_size=64, lr=2e-3, ema=0.99)
+
+
+def gpt_codes(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A GPT as the prior over the codes of ``vqvae_mnist``."""
+    model = GPT(vocab_size=65, context=49, layers=3, heads=4, width=96, dropout=0.2, bos=64)
+    return model, codes("vqvae_mnist"), _gpt_config(chosen, 60, 1500, batch_size=64)
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -215,6 +244,9 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         seq2seq_zh_en,
         seq2seq_gru_en_zh,
         pixelcnn_digits,
+        vqvae_mnist,
+        pixelcnn_codes,
+        gpt_codes,
     )
 }
 
@@ -224,63 +256,6 @@ def build(name: str, chosen: str | None = None, *, full_data: bool = False) -> E
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
     return RECIPES[name](chosen, full_data=full_data)
-
-
-def binary(dataset: Dataset) -> Dataset:
-    """The same images with every value above one half set to 1 and the others to 0."""
-    splits: dict[str, Any] = {
-        split: ((tensors[0] > 0.5).float(), *tensors[1:]) if tensors else ()
-        for split, tensors in (
-            ("train", dataset.train),
-            ("validation", dataset.validation),
-            ("test", dataset.test),
-        )
-    }
-    return replace(dataset, levels=2, **splits)
-
-
-def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:
-    """The same data with all but ``each`` labels of each class hidden as −1."""
-    x, y = dataset.train
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    hidden = torch.full_like(y, -1)
-    for label in y.unique():
-        kept = order[y[order] == label][:each]
-        hidden[kept] = label
-    return replace(dataset, train=(x, hidden))
-
-
-def pixels(dataset: Dataset) -> Dataset:
-    """The images as rows of tokens, 0 to levels − 1 from dark to light, row by row of the image."""
-    if dataset.levels is None:
-        raise ValueError(f"{dataset.name!r} has no grey levels to make tokens of")
-    most = dataset.levels - 1
-    splits: dict[str, Any] = {
-        split: tuple((t * most).round().long().flatten(1) for t in getattr(dataset, split)[:1])
-        for split in ("train", "validation", "test")
-    }
-    size = math.prod(dataset.shape)
-    return replace(dataset, image_shape=dataset.shape, shape=(size,), classes=(), **splits)
-
-
-def shakespeare(length: int) -> Dataset:
-    """Shakespeare in overlapping rows of ``length`` characters."""
-    corpus = text.load("shakespeare")
-    return text.windows(corpus, CharTokenizer.fit(corpus.train), length, stride=length // 4)
-
-
-def poems() -> Dataset:
-    """Quatrains of the Tang, one in each row of POEM characters."""
-    corpus = text.load("tang")
-    return text.padded(corpus, CharTokenizer.fit(corpus.train), POEM)
-
-
-def translations(*, reverse: bool = False) -> Dataset:
-    """The rule-made pairs, English to Chinese, in byte pairs learned from both languages."""
-    corpus = text.load("pairs")
-    sides = (side for pair in corpus.train for side in pair)
-    tokenizer = BPETokenizer.fit(sides, size=1024, apart=CHINESE)
-    return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
 
 
 def _translator(

@@ -147,6 +147,11 @@ class BPETokenizer:
         """The tokens of a text as text; a part of a character is shown as U+FFFD."""
         return [self.decode([token]) for token in self.encode(text)]
 
+    def sizes(self, text: str) -> list[int]:
+        """How many bytes of UTF-8 each token of a text stands for."""
+        # The library writes every byte of a token as one character.
+        return [len(token) for token in self._inner.encode(text, add_special_tokens=False).tokens]
+
     def to_json(self) -> str:
         """The kind and the library's own JSON."""
         return json.dumps({"kind": "bpe", "tokenizers": self._inner.to_str()}, ensure_ascii=False)

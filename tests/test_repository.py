@@ -293,7 +293,7 @@ GROUPS = {
     "metrics": {"metrics"},
     "figures": {"plot", "widgets"},
     "zoo": {"zoo"},
-    "recipes": {"recipes"},
+    "recipes": {"recipes", "prepared"},
     "entry": {"__init__", "__main__"},
 }
 ALLOWED = {
@@ -307,7 +307,7 @@ ALLOWED = {
     "figures": set(),
     "family": {"shapes", "core", "parts", "tokens"},
     "zoo": {"core", "tokens", "training"},
-    "recipes": {"shapes", "core", "parts", "tokens", "data", "training", "family"},
+    "recipes": {"shapes", "core", "parts", "tokens", "data", "training", "family", "zoo"},
     "entry": {*GROUPS, "family"},
 }
 # A chapter may be about composing families, or fill several modules.

@@ -127,6 +127,16 @@ def test_the_library_merges_the_same_pairs() -> None:
     assert theirs.pieces(word) == [token.decode() for token in tokens]
 
 
+@pytest.mark.parametrize("written", TEXTS)
+def test_the_bytes_of_the_tokens_are_those_of_the_text(bpe: BPETokenizer, written: str) -> None:
+    sizes, data = bpe.sizes(written), written.encode()
+    assert len(sizes) == len(bpe.encode(written))
+    starts = [0, *itertools.accumulate(sizes)]
+    assert starts[-1] == len(data)
+    parts = [data[a:b].decode(errors="replace") for a, b in itertools.pairwise(starts)]
+    assert parts == bpe.pieces(written)
+
+
 def test_fewer_tokens_than_bytes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"size=100.*260"):
         BPETokenizer.fit(TEXTS, size=100)

@@ -1,0 +1,90 @@
+"""Data as recipes train on them: binary images, and pixels, texts and codes as tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gentext import data, text, zoo
+from gentext.data import Dataset
+from gentext.tokenizer import CHINESE, BPETokenizer, CharTokenizer
+
+POEM = 33  # characters of the longest quatrain, and the end of the text
+SENTENCE = 64  # the longest row of a pair to translate
+
+
+def images(dataset: Dataset, change: Callable[[Tensor], Tensor], **fields: Any) -> Dataset:
+    """The same data with the first tensor of each split changed."""
+    splits: dict[str, Any] = {
+        split: (change(tensors[0]), *tensors[1:]) if tensors else ()
+        for split in ("train", "validation", "test")
+        for tensors in (getattr(dataset, split),)
+    }
+    return replace(dataset, **splits, **fields)
+
+
+def binary(dataset: Dataset) -> Dataset:
+    """The same images with every value above one half set to 1 and the others to 0."""
+    return images(dataset, lambda x: (x > 0.5).float(), levels=2)
+
+
+def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:
+    """The same data with all but ``each`` labels of each class hidden as −1."""
+    x, y = dataset.train
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    hidden = torch.full_like(y, -1)
+    for label in y.unique():
+        kept = order[y[order] == label][:each]
+        hidden[kept] = label
+    return replace(dataset, train=(x, hidden))
+
+
+def pixels(dataset: Dataset) -> Dataset:
+    """The images as rows of tokens, 0 to levels − 1 from dark to light, row by row of the image."""
+    if dataset.levels is None:
+        raise ValueError(f"{dataset.name!r} has no grey levels to make tokens of")
+    most, size = dataset.levels - 1, math.prod(dataset.shape)
+    return images(
+        dataset.without_labels(),
+        lambda x: (x * most).round().long().flatten(1),
+        image_shape=dataset.shape,
+        shape=(size,),
+    )
+
+
+def codes(name: str) -> Dataset:
+    """The codes that the VQ-VAE ``name`` of the zoo gives to binary MNIST, as rows of tokens."""
+    model: Any = zoo.load(name)
+    with torch.no_grad():
+        return images(
+            binary(data.load("mnist")).without_labels(),
+            lambda x: torch.cat([model.encode(part).flatten(1) for part in x.split(500)]),
+            name=f"codes of {name}",
+            shape=(math.prod(model.map),),
+            levels=len(model.quantizer.codebook),
+        )
+
+
+def shakespeare(length: int) -> Dataset:
+    """Shakespeare in overlapping rows of ``length`` characters."""
+    corpus = text.load("shakespeare")
+    return text.windows(corpus, CharTokenizer.fit(corpus.train), length, stride=length // 4)
+
+
+def poems() -> Dataset:
+    """Quatrains of the Tang, one in each row of POEM characters."""
+    corpus = text.load("tang")
+    return text.padded(corpus, CharTokenizer.fit(corpus.train), POEM)
+
+
+def translations(*, reverse: bool = False) -> Dataset:
+    """The rule-made pairs, English to Chinese, in byte pairs learned from both languages."""
+    corpus = text.load("pairs")
+    sides = (side for pair in corpus.train for side in pair)
+    tokenizer = BPETokenizer.fit(sides, size=1024, apart=CHINESE)
+    return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
