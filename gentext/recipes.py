@@ -137,10 +137,8 @@ def recurrent_digits(chosen: str | None = None, *, full_data: bool = False) -> E
 def gpt_shakespeare(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A GPT that writes Shakespeare character by character, reading the last 256."""
     dataset = shakespeare(256)
-    model = GPT(
-        vocab_size=dataset.tokenizer.size, context=256, layers=4, heads=6, width=192, dropout=0.1
-    )
-    return model, dataset, _gpt_config(chosen, 30, 2000, batch_size=16)
+    model = GPT(vocab_size=dataset.tokenizer.size, context=256, layers=4, heads=6, width=192)
+    return model, dataset, _gpt_config(chosen, 100, 14_000, batch_size=4)
 
 
 def gpt_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
@@ -174,10 +172,9 @@ def bert_poems(chosen: str | None = None, *, full_data: bool = False) -> Experim
         layers=3,
         heads=4,
         width=128,
-        dropout=0.1,
         pad=PAD,
     )
-    return model, dataset, _gpt_config(chosen, 60, 1500, batch_size=64)
+    return model, dataset, _gpt_config(chosen, 60, 4500, batch_size=64)
 
 
 def seq2seq_en_zh(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
