@@ -81,9 +81,8 @@ def test_the_project_and_its_citation_name_the_address():
 
 # --- READMEs -------------------------------------------------------------------------------------
 
-ROW = re.compile(
-    r"^\| (\d+) \| \[(.+?)\]\((.+?)\) \| \[`(\w+)`\]\((.+?)\) \| (.+) \|$", re.MULTILINE
-)
+ROW = re.compile(r"^\| (\d+) \| \[(.+?)\]\((.+?)\) \| (\[`\w+`\]\(.+?\)) \| (.+) \|$", re.MULTILINE)
+MODULE = re.compile(r"\[`(\w+)`\]\((\S+?)\)")
 
 
 def chapters() -> list[str]:
@@ -97,10 +96,11 @@ def test_the_readme_lists_the_chapters_of_the_book(language):
     rows = ROW.findall(READMES[language].read_text("utf-8"))
     assert [row[2] for row in rows] == [f"notebooks/{language}/{s}.ipynb" for s in chapters()]
     assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
-    for _, title, notebook, module, source, links in rows:
+    for _, title, notebook, modules, links in rows:
         cells = json.loads((ROOT / notebook).read_text("utf-8"))["cells"]
         assert "".join(cells[0]["source"]).splitlines()[0] == f"# {title}"
-        assert source == f"gentext/{module}.py"
+        for module, source in MODULE.findall(modules):
+            assert source == f"gentext/{module}.py" and (ROOT / source).is_file()
         stem, colab = Path(notebook).stem, "https://colab.research.google.com/github"
         branch = CONFIG["repository"]["branch"]
         for other, label in (("en", "English"), ("zh", "中文")):
