@@ -100,7 +100,8 @@ def test_the_readme_lists_the_chapters_of_the_book(language):
         cells = json.loads((ROOT / notebook).read_text("utf-8"))["cells"]
         assert "".join(cells[0]["source"]).splitlines()[0] == f"# {title}"
         for module, source in MODULE.findall(modules):
-            assert source == f"gentext/{module}.py" and (ROOT / source).is_file()
+            assert source == f"gentext/{module}.py"
+            assert (ROOT / source).is_file()
         stem, colab = Path(notebook).stem, "https://colab.research.google.com/github"
         branch = CONFIG["repository"]["branch"]
         for other, label in (("en", "English"), ("zh", "中文")):
