@@ -34,6 +34,8 @@ INSPECT = r"""
   all("mjx-merror").forEach((e) => problems.push("formula with an error: " + e.textContent));
   all(".math").filter((e) => !e.querySelector("mjx-container"))
     .forEach((e) => problems.push("formula not rendered: " + e.textContent.slice(0, 80)));
+  all("div.math:has(> .eqno)").filter((e) => e.scrollWidth > e.clientWidth + 25)  // a letter
+    .forEach((e) => problems.push("formula cut off: " + e.id));
   const raw = /\$\$|\\\(|\\\[|\\begin\{|\$[^$\n]*[\\_^{][^$\n]*\$/;
   const program = "script, style, code, pre, .math, mjx-container";
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -199,7 +201,7 @@ def test_no_page_has_errors_or_asks_another_host(visits: dict[str, Visit], book:
     assert not found, listed(found)
 
 
-def test_every_formula_and_picture_is_rendered(visits: dict[str, Visit], book: str) -> None:
+def test_every_formula_and_picture_is_rendered_whole(visits: dict[str, Visit], book: str) -> None:
     found = [f"{a.removeprefix(book)}: {p}" for a, v in visits.items() for p in v.found["problems"]]
     assert not found, listed(found)
 
@@ -305,7 +307,9 @@ def test_chinese_pages_speak_chinese(chromium: Any, book: str) -> None:
 
 BAD_PAGE = """<!doctype html><html lang="en"><title>bad</title><body>
 <p>$$x$$</p><p>\\(y\\)</p><p>$z_1$</p> <code>$$</code> costs $5, not $6
-<div class="math">\\[ unset \\]</div><mjx-merror>Undefined control sequence</mjx-merror>
+<div class="math">\\[ unset \\]</div><div style="width: 9px; overflow: auto"
+class="math" id="long"><b class="eqno">(1)</b><mjx-container>xxxxxxxxx</mjx-container></div>
+<mjx-merror>Undefined control sequence</mjx-merror>
 <a href="nowhere.html">page</a> <a href="bad.html#nowhere">place</a>
 <a id="here" href="#here">good</a>
 <img src="missing.png" alt=""> <img src="https://example.org/x.png" alt="">
@@ -327,7 +331,8 @@ def test_the_inspection_sees_every_kind_of_trouble(chromium: Any, tmp_path: Path
     assert "missing.png" in troubles
     kinds = [problem.partition(":")[0] for problem in visit.found["problems"]]
     assert sorted(kinds) == sorted(
-        ["formula with an error", "formula not rendered", *["raw mathematics"] * 3]
+        ["formula with an error", "formula not rendered", "formula cut off"]
+        + ["raw mathematics"] * 3
         + ["broken picture"] * 2
     )
     assert [line.partition(": ")[2] for line in broken] == [

@@ -1,7 +1,8 @@
-// MathJax 3: all settings, and the one place for macros of the whole book. Notebooks show the same
+// MathJax 4: all settings, and the one place for macros of the whole book. Notebooks show the same
 // formulas in Jupyter, which does not know these macros, so chapters do without them; what stands
 // here serves the pages of the book alone.
 (function () {
+  var folder = document.currentScript.src.replace(/js\/mathjax-config[^/]*$/, "vendor/mathjax");
   // The widget manager asks for typesetting the way MathJax 2 wanted it.
   var hub = {
     Queue: function (job) {
@@ -10,11 +11,24 @@
   };
   window.MathJax = {
     Hub: hub,
-    options: {
-      enableMenu: false, // the menu would load further files
-      processHtmlClass: "tex2jax_process|mathjax_process|math|output_area"
+    // Without the menu and the explorer, which would load further files.
+    loader: {
+      load: ["input/tex", "output/chtml", "a11y/assistive-mml"],
+      paths: { mathjax: folder, "mathjax-tex": folder + "/font" }
     },
-    tex: { macros: {} },
+    output: {
+      font: "mathjax-tex",
+      fontPath: folder + "/font",
+      displayOverflow: "linebreak" // a formula too wide for its place goes on in the next line,
+    },
+    tex: {
+      macros: {
+        // best where its parts are set apart.
+        quad: "\\hspace{1em}\\goodbreak ",
+        qquad: "\\hspace{2em}\\goodbreak "
+      }
+    },
+    options: { processHtmlClass: "tex2jax_process|mathjax_process|math|output_area" },
     startup: {
       ready: function () {
         MathJax.startup.defaultReady();
