@@ -138,7 +138,7 @@ def gpt_shakespeare(chosen: str | None = None, *, full_data: bool = False) -> Ex
     """A GPT that writes Shakespeare character by character, reading the last 256."""
     dataset = shakespeare(256)
     model = GPT(vocab_size=dataset.tokenizer.size, context=256, layers=4, heads=6, width=192)
-    return model, dataset, _gpt_config(chosen, 100, 14_000, batch_size=4)
+    return model, dataset, _gpt_config(chosen, 60, 14_000, batch_size=4)
 
 
 def gpt_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
