@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.shapes import Batch, Flat
+from gentext.shapes import Batch, Context, Flat, PerExample
 
 NETWORKS = ("linear", "mlp", "conv")
 
@@ -155,16 +155,88 @@ def made_masks(features: int, hidden: Sequence[int], outputs: int) -> list[Tenso
 
 
 class MaskedMLP(nn.Module):
-    """A perceptron whose ``outputs`` numbers for each feature see only the features before it."""
+    """A perceptron whose ``outputs`` numbers for each feature see only the features before it.
 
-    def __init__(self, features: int, hidden: Sequence[int], *, outputs: int) -> None:
+    All of them see the ``context`` numbers, which are given beside the features.
+    """
+
+    def __init__(
+        self, features: int, hidden: Sequence[int], *, outputs: int, context: int = 0
+    ) -> None:
         super().__init__()
         self.features, self.outputs = features, outputs
+        first, *others = made_masks(features, hidden, outputs)
         layers: list[nn.Module] = []
-        for mask in made_masks(features, hidden, outputs):
+        for mask in (torch.cat([first, torch.ones(len(first), context)], 1), *others):
             layers += [MaskedLinear(mask), nn.SiLU()]
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, x: Flat) -> Float[Tensor, "n d out"]:
+    def forward(self, x: Flat, context: Context | None = None) -> Float[Tensor, "n d out"]:
         """Numbers of shape (n, features, outputs)."""
+        x = x if context is None else torch.cat([x, context], 1)
         return self.layers(x).unflatten(-1, (self.features, self.outputs))
+
+    def read(self, n: int, context: Context | None = None) -> Reader:
+        """Reads ``n`` rows one feature after the other, with the work of one pass in all."""
+        return Reader(self, n, context)
+
+
+class Reader:
+    """A ``MaskedMLP`` that is given one feature after the other.
+
+    A hidden unit of number m can be computed once feature m is known, and never changes again. So
+    the units are put in the order of their numbers, and each feature adds a few of them.
+    """
+
+    def __init__(self, net: MaskedMLP, n: int, context: Context | None) -> None:
+        layers = [layer for layer in net.layers if isinstance(layer, MaskedLinear)]
+        features, self.outputs, self.d = net.features, net.outputs, 0
+        columns = torch.arange(features)  # of the layer's inputs, in order
+        self.weights, self.biases, self.ends = [], [], []
+        for layer in layers[:-1]:
+            numbers = torch.arange(layer.out_features) % max(1, features - 1)
+            rows = numbers.argsort(stable=True)
+            weight = layer.mask * layer.weight
+            bias = layer.bias[rows, None]
+            if layer is layers[0] and context is not None:
+                bias = bias + weight[rows, features:] @ context.t()
+            self.weights.append(weight[rows][:, columns])
+            self.biases.append(bias)
+            self.ends.append(numbers.bincount(minlength=features).cumsum(0).tolist())
+            columns = rows
+        last = layers[-1]
+        self.weights.append((last.mask * last.weight)[:, columns])
+        self.biases.append(last.bias[:, None])
+        # What is known at each layer: one tensor to write into, or parts for gradients.
+        sizes = (features, *(len(weight) for weight in self.weights[:-1]))
+        self.known = [last.weight.new_empty(size, n) for size in sizes]
+        self.parts: list[list[Tensor]] | None = (
+            [[] for _ in sizes] if torch.is_grad_enabled() else None
+        )
+
+    def _product(self, k: int, rows: slice, seen: int) -> Tensor:
+        """The ``rows`` of layer k of the ``seen`` first inputs, which are known."""
+        parts = self.parts and self.parts[k]
+        known = torch.cat(parts) if parts and seen else self.known[k][:seen]
+        return torch.addmm(self.biases[k][rows], self.weights[k][rows, :seen], known)
+
+    def _keep(self, k: int, rows: slice, values: Tensor) -> None:
+        if self.parts is None:
+            self.known[k][rows] = values
+        else:
+            self.parts[k].append(values)
+
+    def parameters(self) -> Float[Tensor, "out n"]:
+        """The numbers for the next feature, which all features read so far determine."""
+        rows = slice(self.d * self.outputs, (self.d + 1) * self.outputs)
+        return self._product(-1, rows, self.ends[-1][self.d - 1] if self.d else 0)
+
+    def add(self, x: PerExample) -> None:
+        """Read the next feature (n,)."""
+        seen = self.d + 1
+        self._keep(0, slice(self.d, seen), x[None])
+        for k, ends in enumerate(self.ends):
+            rows = slice(ends[self.d - 1] if self.d else 0, ends[self.d])
+            self._keep(k + 1, rows, nn.functional.silu(self._product(k, rows, seen)))
+            seen = ends[self.d]
+        self.d += 1

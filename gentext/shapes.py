@@ -13,6 +13,7 @@ PerExample = Float[Tensor, "n"]  # one number an example, such as log p(x) in na
 Batch = Num[Tensor, "n *event"]  # examples as they come from the data
 Flat = Float[Tensor, "n d"]  # real-valued vectors
 Codes = Float[Tensor, "n z"]  # latent codes
+Context = Float[Tensor, "n context"]  # what a conditional density is given
 Labels = Int[Tensor, "n"]  # class indices
 Tokens = Int[Tensor, "n t"]  # rows of token numbers
 Logits = Float[Tensor, "n t v"]  # a number for each token of the vocabulary, at each place

@@ -287,7 +287,17 @@ def test_ci_run_ends_with_the_line_and_code_of_pytest(tmp_path, recipe, code, la
 GROUPS = {
     "shapes": {"shapes"},
     "core": {"core"},
-    "parts": {"distributions", "nets", "transformer", "ode", "audio", "decoding", "ngram"},
+    "parts": {
+        "distributions",
+        "nets",
+        "transformer",
+        "ode",
+        "audio",
+        "decoding",
+        "ngram",
+        "spline",
+        "transforms",
+    },
     "tokens": {"tokenizer"},
     "data": {"sources", "files", "download", "toys", "data", "pairs", "text"},
     "training": {"batches", "ema", "state", "train", "checkpoint"},
@@ -317,6 +327,9 @@ COMPOSED = {
     ("recurrent", "autoregressive"),
     ("gpt", "autoregressive"),
     ("wavenet", "autoregressive"),
+    ("glow", "flow"),
+    ("dequantization", "flow"),
+    ("dequantization", "glow"),
 }
 
 
