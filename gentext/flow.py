@@ -135,7 +135,6 @@ class Flow(Model):
         self._check(z, context)
         return self.map.inverse_and_log_det(z, context)[0]
 
-    @torch.no_grad()
     def sample(
         self,
         n: int,
@@ -149,9 +148,13 @@ class Flow(Model):
             raise ValueError(f"got n={n}; ask for at least 1 draw")
         if not 0 <= temperature < math.inf:
             raise ValueError(f"got temperature={temperature}; it must be at least 0, and finite")
+        self._check_context(n, context)
         like = next(self.parameters(), torch.empty(0))
-        z = self.base.sample(n, like, generator) * temperature
-        return self.decode(z, context)
+        with torch.inference_mode():
+            z = self.base.sample(n, like, generator)
+            z = z if temperature == 1 else z * temperature
+            x = self.map.inverse_and_log_det(z, context)[0]
+        return x.clone()  # outside, so that gradients may be taken with them
 
     def check(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise ValueError for data that a flow cannot be trained on."""
@@ -165,8 +168,11 @@ class Flow(Model):
 
     def _check(self, x: Tensor, context: Tensor | None) -> None:
         check_examples(x, (self.base.features,))
+        self._check_context(len(x), context)
+
+    def _check_context(self, n: int, context: Tensor | None) -> None:
         shape = None if context is None else tuple(context.shape)
-        expected = (len(x), self.context) if self.context else None
+        expected = (n, self.context) if self.context else None
         if shape != expected:
             raise ValueError(
                 f"got a context of shape {shape}, but this flow was built for {expected}: pass "

@@ -89,7 +89,7 @@ def rational_quadratic(knots: Knots, x: Tensor) -> tuple[Tensor, Tensor]:
     inside = (x > knots.x[0]) & (x < knots.x[-1])
     at = find_bins(knots, torch.where(inside, x, 0.0))
     xi = (torch.where(inside, x, at.x) - at.x) / at.w
-    y = at.y + _rise(at, xi)
+    y = at.y + rise(at, xi)
     return torch.where(inside, y, x), torch.where(inside, log_slope(at, xi), 0.0)
 
 
@@ -100,20 +100,24 @@ def inverse_rational_quadratic(knots: Knots, y: Tensor) -> tuple[Tensor, Tensor]
     """
     inside = (y > knots.y[0]) & (y < knots.y[-1])
     at = find_bins(knots, torch.where(inside, y, 0.0), inverse=True)
-    rise = torch.where(inside, y, at.y) - at.y
-    s = at.h / at.w
-    bend = rise * (at.d1 + at.d0 - 2 * s)
-    a, b, c = at.h * (s - at.d0) + bend, at.h * at.d0 - bend, -s * rise
-    # The form of the root that loses no digits where a is small, as for a straight bin.
-    xi = 2 * c / (-b - (b * b - 4 * a * c).clamp(min=0).sqrt())
+    xi = place_in_bin(at, torch.where(inside, y, at.y) - at.y)
     x = at.x + xi * at.w
     return torch.where(inside, x, y), torch.where(inside, -log_slope(at, xi), 0.0)
 
 
-def _rise(at: Bins, xi: Tensor) -> Tensor:
-    """y − y_k."""
+def rise(at: Bins, xi: Tensor) -> Tensor:
+    """y − y_k at the place ``xi`` of the bins."""
     s, mixed = at.h / at.w, xi * (1 - xi)
     return at.h * (s * xi * xi + at.d0 * mixed) / (s + (at.d1 + at.d0 - 2 * s) * mixed)
+
+
+def place_in_bin(at: Bins, above: Tensor) -> Tensor:
+    """The ``xi`` at which the rise is ``above``: the root of a quadratic that lies in [0, 1]."""
+    s = at.h / at.w
+    bend = above * (at.d1 + at.d0 - 2 * s)
+    a, b, c = at.h * (s - at.d0) + bend, at.h * at.d0 - bend, -s * above
+    # The form of the root that loses no digits where a is small, as for a straight bin.
+    return 2 * c / (-b - (b * b - 4 * a * c).clamp(min=0).sqrt())
 
 
 def log_slope(at: Bins, xi: Tensor) -> Tensor:

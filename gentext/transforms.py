@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gentext import spline
-from gentext.nets import MaskedMLP, mlp
+from gentext import spline, spline_kernel
+from gentext.nets import MaskedMLP, mlp, to_columns
 
 BOUND = 5.0  # splines bend what lies within ±BOUND
 LOG_SCALE = 3.0  # most that an affine layer scales by, as a logarithm
@@ -100,13 +100,13 @@ class Affine(Bend):
         """z and s."""
         raw, t = parameters
         s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return x * s.exp() + t, s
+        return torch.addcmul(t, x, s.exp()), s
 
     def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
         """x = (z − t) e⁻ˢ and −s."""
         raw, t = parameters
-        s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return (z - t) * (-s).exp(), -s
+        s = -LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        return (z - t) * s.exp(), s
 
 
 class Spline(Bend):
@@ -121,11 +121,11 @@ class Spline(Bend):
 
     def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
         """z and log dz/dx."""
-        return spline.rational_quadratic(spline.make_knots(parameters, self.bound), x)
+        return spline_kernel.bend(parameters, x, self.bound)
 
     def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
         """x and log dx/dz."""
-        return spline.inverse_rational_quadratic(spline.make_knots(parameters, self.bound), z)
+        return spline_kernel.bend(parameters, z, self.bound, inverse=True)
 
 
 class Coupling(Transform):
@@ -159,26 +159,19 @@ class Coupling(Transform):
                 f"got features={features}; a coupling needs two parts, one to bend and one to read"
             )
         self.odd, self.bend = int(odd), bend or Affine()
-        bent = len(range(self.odd, features, 2))
-        net = mlp(features - bent + context, self.bend.per_value * bent, hidden)
-        self.hidden = net[:-1]
-        self.last = _start(net[-1], self.bend.start.repeat_interleave(bent))
-
-    def _made(self, kept: Tensor, context: Tensor | None) -> Tensor:
-        """What the network says about each value: (per_value, bent, n)."""
-        h = self.hidden(kept if context is None else torch.cat([kept, context], 1))
-        last = self.last  # its product is transposed, so that the batch becomes the last axis
-        flat = torch.addmm(last.bias[:, None], last.weight, h.t())
-        return flat.view(self.bend.per_value, -1, len(kept))
+        self.bent = len(range(self.odd, features, 2))
+        inputs, outputs = features - self.bent + context, self.bend.per_value * self.bent
+        self.net = mlp(inputs, outputs, hidden)
+        _start(self.net[-1], self.bend.start.repeat_interleave(self.bent))
 
     def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Mapped:
-        bent, kept = x[:, self.odd :: 2], x[:, 1 - self.odd :: 2]
-        parameters = self._made(kept, context)
-        change = self.bend.inverse if inverse else self.bend
-        changed, slopes = change(parameters, bent.t())
-        z = torch.empty_like(x)
-        z[:, self.odd :: 2], z[:, 1 - self.odd :: 2] = changed.t(), kept
-        return z, slopes.sum(0)
+        halves = _halves(x.t())  # a row has one value of all examples
+        bent, kept = halves[self.odd], halves[1 - self.odd]
+        read = kept.t() if context is None else torch.cat([kept.t(), context], 1)
+        parameters = to_columns(self.net, read).unflatten(0, (self.bend.per_value, self.bent))
+        changed, slopes = (self.bend.inverse if inverse else self.bend)(parameters, bent)
+        pair = (kept, changed) if self.odd else (changed, kept)
+        return _interleave(*pair).t(), slopes.sum(0)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z, and the sum of the log slopes."""
@@ -189,13 +182,25 @@ class Coupling(Transform):
         return self._map(z, context, inverse=True)
 
 
-def _start(layer: nn.Module, bias: Tensor) -> nn.Linear:
+def _halves(rows: Tensor) -> Sequence[Tensor]:
+    """The even rows and the odd ones."""
+    if len(rows) % 2:
+        return rows[::2], rows[1::2]
+    return rows.unflatten(0, (-1, 2)).unbind(1)
+
+
+def _interleave(even: Tensor, odd: Tensor) -> Tensor:
+    """The rows of both in turn, ``even`` first, which may have one more."""
+    whole = torch.stack([even[: len(odd)], odd], 1).flatten(0, 1)
+    return whole if len(even) == len(odd) else torch.cat([whole, even[-1:]])
+
+
+def _start(layer: nn.Module, bias: Tensor) -> None:
     """Let a network begin as the constant ``bias``, so that its layer begins as the identity."""
     assert isinstance(layer, nn.Linear)
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
         layer.bias.copy_(bias)
-    return layer
 
 
 class ShiftAndScale(Bend):
@@ -208,14 +213,14 @@ class ShiftAndScale(Bend):
     def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
         """z and −a."""
         mean, raw = parameters
-        a = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return (x - mean) * (-a).exp(), -a
+        a = -LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        return (x - mean) * a.exp(), a
 
     def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
         """x = z eᵃ + μ and a."""
         mean, raw = parameters
         a = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return z * a.exp() + mean, a
+        return torch.addcmul(mean, z, a.exp()), a
 
 
 class MaskedAutoregressive(Transform):
@@ -243,29 +248,26 @@ class MaskedAutoregressive(Transform):
         super().__init__()
         if features < 1:
             raise ValueError(f"got features={features}; there must be at least 1")
-        self.reverse, self.bend = reverse, bend or ShiftAndScale()
-        outputs = self.bend.per_value
-        self.net = MaskedMLP(features, hidden, outputs=outputs, context=context)
-        _start(self.net.layers[-1], self.bend.start.repeat(features))
+        self.bend = bend or ShiftAndScale()
+        self.net = MaskedMLP(
+            features, hidden, outputs=self.bend.per_value, context=context, reverse=reverse
+        )
+        _start(self.net.layers[-1], self.bend.start.repeat_interleave(features))
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z, all values at once."""
-        x = x.flip(1) if self.reverse else x
-        z, slopes = self.bend(self.net(x, context).permute(2, 1, 0), x.t())
-        return z.t().flip(1) if self.reverse else z.t(), slopes.sum(0)
+        z, slopes = self.bend(self.net.columns(x, context), x.t())
+        return z.t(), slopes.sum(0)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """x, one value after the other."""
-        reader = self.net.read(len(z), context)
-        total, found = z.new_zeros(len(z)), []
-        for value in (z.flip(1) if self.reverse else z).unbind(1):
-            parameters = reader.parameters()
-            (x,), (slope,) = self.bend.inverse(parameters[:, None], value[None])
-            reader.add(x)
-            found.append(x)
-            total = total + slope
-        x = torch.stack(found, 1)
-        return x.flip(1) if self.reverse else x, total
+        reader, rows = self.net.read(len(z), context), z.t().split(1)
+        found, slopes = list(rows), []
+        for d in self.net.order:
+            found[d], slope = self.bend.inverse(reader.parameters()[:, None], rows[d])
+            reader.add(found[d][0])
+            slopes.append(slope)
+        return torch.cat(found).t(), torch.cat(slopes).sum(0)
 
 
 class Inverse(Transform):

@@ -101,7 +101,7 @@ def straight(scale: Tensor, shift: Tensor) -> Flow:
         layer = Coupling(2, bend=Affine(), odd=odd, hidden=(2,))
         with torch.no_grad():
             raw = 3 * torch.atanh(scale[int(odd)].log() / 3)
-            layer.last.bias.copy_(torch.stack([raw, shift[int(odd)]]))  # type: ignore[union-attr]
+            layer.net[-1].bias.copy_(torch.stack([raw, shift[int(odd)]]))  # type: ignore[operator]
         layers.append(layer)
     return Flow(base=NormalBase(2), transforms=layers).double()
 

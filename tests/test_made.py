@@ -37,7 +37,7 @@ def test_an_output_sees_exactly_the_inputs_before_it(model: MADE) -> None:
 def test_the_product_of_the_masks_counts_paths_to_earlier_inputs_only() -> None:
     first, second, last = made_masks(D, (30, 20), 2)
     paths = last @ second @ first
-    assert ((paths.view(D, 2, D) > 0) == torch.ones(D, D).tril(-1).bool()[:, None]).all()
+    assert ((paths.view(2, D, D) > 0) == torch.ones(D, D).tril(-1).bool()).all()
 
 
 @pytest.mark.equation("eq-ar-made")

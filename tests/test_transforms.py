@@ -147,7 +147,7 @@ def test_an_affine_coupling_is_the_formula_and_that_of_a_known_library(odd: bool
     assert isinstance(layer, Coupling)
     x = torch.randn(7, 6)
     kept, bent = x[:, 1 - odd :: 2], x[:, int(odd) :: 2]
-    raw, t = nn.Sequential(layer.hidden, layer.last)(kept).chunk(2, 1)
+    raw, t = layer.net(kept).chunk(2, 1)
     s = LOG_SCALE * (raw / LOG_SCALE).tanh()
     z, log_det = layer(x)
     assert torch.equal(z[:, 1 - odd :: 2], kept)
@@ -184,17 +184,22 @@ def test_an_autoregressive_layer_is_a_gaussian_model_of_each_value() -> None:
 
 @pytest.mark.parametrize("hidden", [(7,), (16, 5), (3, 9, 4)])
 @pytest.mark.parametrize("features", [1, 2, 6])
+@pytest.mark.parametrize("reverse", [False, True])
 def test_reading_one_by_one_gives_what_one_pass_gives(
-    features: int, hidden: tuple[int, ...]
+    features: int, hidden: tuple[int, ...], reverse: bool
 ) -> None:
-    layer = scrambled(lambda: MaskedAutoregressive(features, context=3, hidden=hidden))
+    layer = scrambled(
+        lambda: MaskedAutoregressive(features, context=3, hidden=hidden, reverse=reverse)
+    )
     assert isinstance(layer, MaskedAutoregressive)
     x, context = torch.randn(4, features), torch.randn(4, 3)
     whole = layer.net(x, context)
-    reader = layer.net.read(4, context)
-    for d in range(features):
-        torch.testing.assert_close(reader.parameters().t(), whole[:, d], atol=1e-12, rtol=0)
-        reader.add(x[:, d])
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            reader = layer.net.read(4, context)
+            for d in reversed(range(features)) if reverse else range(features):
+                torch.testing.assert_close(reader.parameters().t(), whole[:, d], atol=1e-12, rtol=0)
+                reader.add(x[:, d])
 
 
 @pytest.mark.equation("eq-flow-actnorm")
