@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import alternate, table
-from gentext.flow import MAF, NSF, RealNVP
+from gentext.flow import MAF, Flow, NormalBase
 from gentext.nets import mlp
+from gentext.transforms import Affine, Coupling, Spline
 
 BATCH, ROUNDS = 512, 15
 HIDDEN, BINS, BOUND = (128, 128), 8, 5.0
@@ -27,13 +28,19 @@ Contender = tuple[nn.Module, Callable[[Tensor], Tensor], Callable[[int], Tensor]
 
 def gentext(kind: str, features: int) -> Contender:
     """Ours."""
-    flow: Any
-    if kind == "spline":
-        flow = NSF(features=features, transforms=LAYERS[kind], hidden=HIDDEN, bins=BINS)
+    if kind == "autoregressive":
+        flow: Flow = MAF(features=features, transforms=LAYERS[kind], hidden=HIDDEN)
     else:
-        flow = {"affine": RealNVP, "autoregressive": MAF}[kind](
-            features=features, transforms=LAYERS[kind], hidden=HIDDEN
-        )
+        layers = [
+            Coupling(
+                features,
+                bend=Spline(BINS, BOUND) if kind == "spline" else Affine(),
+                odd=bool(k % 2),
+                hidden=HIDDEN,
+            )
+            for k in range(LAYERS[kind])
+        ]
+        flow = Flow(base=NormalBase(features), transforms=layers)
     return flow, flow.log_prob, flow.sample
 
 

@@ -216,11 +216,13 @@ def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
     )
 
 
-def _tensors(x: np.ndarray, y: np.ndarray, levels: int) -> tuple[Tensor, ...]:
+def _tensors(x: np.ndarray, y: np.ndarray, levels: int | None) -> tuple[Tensor, ...]:
     if x.ndim == 3:
         x = x[:, None]
-    images = torch.from_numpy(x.astype(np.float32)).div_(levels - 1)
-    return images, torch.from_numpy(y.astype(np.int64))
+    values = torch.from_numpy(x.astype(np.float32))
+    if levels is not None:
+        values = values.div_(levels - 1)
+    return values, torch.from_numpy(y.astype(np.int64))
 
 
 def _toy(name: str, root: str | Path | None) -> Dataset:

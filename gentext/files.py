@@ -17,7 +17,7 @@ from gentext.sources import SOURCES, RemoteFile
 BUNDLED = Path(__file__).with_name("datasets")
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (uint8), labels
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (uint8) or rows, labels
 
 
 def cache_folder(name: str) -> Path:
@@ -155,9 +155,11 @@ def _read_npz(name: str, folder: Path) -> Splits:
             read = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
     except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
-    if not {"train", "test"} <= read.keys() or any(x.dtype != np.uint8 for x, _ in read.values()):
+    kind = "rows as int16" if SOURCES[name].levels is None else "images as uint8"
+    wrong = any(str(x.dtype) != kind.split()[-1] for x, _ in read.values())
+    if wrong or not {"train", "test"} <= read.keys():
         raise ValueError(
-            f"{path} needs x_train, y_train, x_test and y_test with images as uint8; "
+            f"{path} needs x_train, y_train, x_test and y_test with {kind}; "
             "write it anew by numpy.savez"
         )
     return read

@@ -25,6 +25,7 @@ from gentext.transforms import (
     Compose,
     Coupling,
     Inverse,
+    InvertibleLinear,
     MaskedAutoregressive,
     Spline,
     Transform,
@@ -225,7 +226,8 @@ class NSF(Flow):
     """Neural spline flow: rational-quadratic splines of ``bins`` bins instead of affine maps.
 
     They bend what lies within ±``bound``: scale the data to fit. With ``autoregressive`` each value
-    depends on all before it, instead of one half on the other.
+    depends on all before it, instead of one half on the other. An invertible matrix mixes more
+    than two values before each layer.
 
     Arguments: the others as of ``RealNVP``.
 
@@ -247,7 +249,11 @@ class NSF(Flow):
         layer: Any = MaskedAutoregressive if autoregressive else Coupling
         turn = "reverse" if autoregressive else "odd"
         options = {"bend": Spline(bins, bound), "context": context, "hidden": hidden}
-        layers = [layer(features, **options, **{turn: odd}) for odd in _turns(transforms)]
+        layers: list[Transform] = []
+        for odd in _turns(transforms):
+            if features > 2:
+                layers.append(InvertibleLinear(features))
+            layers.append(layer(features, **options, **{turn: odd}))
         super().__init__(base=_base(base, features), transforms=layers, context=context)
 
 

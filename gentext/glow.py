@@ -2,7 +2,7 @@
 
 A step is an actnorm, an invertible 1 × 1 convolution and a coupling of one half of the channels to
 the other by a small convolutional network. Squeezing trades resolution for channels; after each
-level half of the channels is done and goes to the base density as it is.
+scale half of the channels is done and goes to the base density as it is.
 
 Notation: images (n, c, h, w); ``log_det`` in nats, one number an image; ``W`` the channels' matrix.
 
@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from gentext.flow import Flow, NormalBase
-from gentext.transforms import Bend, Compose, Mapped, ShiftAndScale, Spline, Transform
+from gentext.transforms import (
+    Bend,
+    Compose,
+    InvertibleLinear,
+    Mapped,
+    ShiftAndScale,
+    Spline,
+    Transform,
+)
 
 
 class ActNorm(Transform):
@@ -64,64 +72,21 @@ class ActNorm(Transform):
         self.ready.fill_(True)
 
 
-class InvertibleConv1x1(Transform):
-    """Multiplies the channels at every place by one matrix W = P L U, kept in its factors.
-
-    P is a fixed permutation, L has ones on its diagonal, and U the entries ±eᵘ, never zero: so the
-    determinant is read off. It begins as a random rotation.
+class InvertibleConv1x1(InvertibleLinear):
+    """Multiplies the channels at every place by one matrix, kept in the factors P L U.
 
     Equation: :eq:`eq-flow-conv1x1`
     """
 
-    order: Tensor
-    sign: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        rotation = torch.linalg.qr(torch.randn(channels, channels)).Q
-        self.register_buffer("order", torch.eye(channels))
-        self.register_buffer("sign", torch.ones(channels))
-        self.lower = nn.Parameter(torch.zeros(channels, channels))
-        self.upper = nn.Parameter(torch.zeros(channels, channels))
-        self.log_u = nn.Parameter(torch.zeros(channels))
-        self.set_matrix(rotation)
-
-    @torch.no_grad()
-    def set_matrix(self, matrix: Tensor) -> None:
-        """Take the factors of W = ``matrix`` (channels, channels).
-
-        Raises ValueError where it is singular: then no inverse exists.
-        """
-        order, lower, upper = torch.linalg.lu(matrix)
-        diagonal = upper.diagonal()
-        if not bool(torch.isfinite(diagonal).all() and (diagonal.abs() > 1e-12).all()):
-            raise ValueError("this matrix is singular, so the flow has no inverse: choose another")
-        self.order.copy_(order)
-        self.sign.copy_(diagonal.sign())
-        self.lower.copy_(lower.tril(-1))
-        self.upper.copy_(upper.triu(1))
-        self.log_u.copy_(diagonal.abs().log())
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """P L and U."""
-        one = torch.eye(len(self.log_u), dtype=self.lower.dtype, device=self.lower.device)
-        diagonal = torch.diag(self.sign * self.log_u.exp())
-        return self.order @ (self.lower.tril(-1) + one), self.upper.triu(1) + diagonal
-
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and h w Σ u."""
-        left, right = self.factors()
         log_det = self.log_u.sum().mul(_places(x)).expand(len(x))
-        return conv2d(x, (left @ right)[:, :, None, None]), log_det
+        return conv2d(x, self.matrix()[:, :, None, None]), log_det
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
-        """W⁻¹ z, by two triangular systems."""
-        one = torch.eye(len(self.log_u), dtype=z.dtype, device=z.device)
-        left, right = self.factors()
-        half = torch.linalg.solve_triangular(self.order.t() @ left, self.order.t(), upper=False)
-        inverse = torch.linalg.solve_triangular(right, half @ one, upper=True)
+        """W⁻¹ z."""
         log_det = self.log_u.sum().mul(-_places(z)).expand(len(z))
-        return conv2d(z, inverse[:, :, None, None]), log_det
+        return conv2d(z, self.inverse_matrix()[:, :, None, None]), log_det
 
 
 class Squeeze(Transform):
@@ -177,23 +142,23 @@ class ChannelCoupling(Transform):
 
 
 class Multiscale(Transform):
-    """Flat examples of an image of ``shape``: levels of squeezing and steps, half done after each.
+    """Flat examples of an image of ``shape``: on each scale a squeeze and steps, half done after it.
 
-    The values that leave at each level and those that reach the end are z, flat.
+    The values that leave at each scale and those that reach the end are z, flat.
     """
 
     def __init__(
-        self, shape: Sequence[int], *, levels: int, steps: int, hidden: int, bins: int | None
+        self, shape: Sequence[int], *, scales: int, steps: int, hidden: int, bins: int | None
     ) -> None:
         super().__init__()
         channels, height, width = shape
-        if levels < 1 or height % 2**levels or width % 2**levels:
+        if scales < 1 or height % 2**scales or width % 2**scales:
             raise ValueError(
-                f"got images of {height} x {width} and levels={levels}; both sides must be "
-                f"divisible by 2^levels = {2**levels}: choose fewer levels or pad the images"
+                f"got images of {height} x {width} and scales={scales}; both sides must be "
+                f"divisible by 2^scales = {2**scales}: choose fewer scales or pad the images"
             )
-        self.shape, self.levels = tuple(shape), nn.ModuleList()
-        for _ in range(levels):
+        self.shape, self.scales = tuple(shape), nn.ModuleList()
+        for _ in range(scales):
             channels *= 4
             layers: list[Transform] = [Squeeze()]
             for _ in range(steps):
@@ -203,16 +168,16 @@ class Multiscale(Transform):
                     InvertibleConv1x1(channels),
                     ChannelCoupling(channels, hidden=hidden, bend=bend),
                 ]
-            self.levels.append(Compose(layers))
+            self.scales.append(Compose(layers))
             channels //= 2
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z (n, c h w)."""
         x, total, done = x.unflatten(1, self.shape), x.new_zeros(len(x)), []
-        for k, level in enumerate(self.levels):
-            x, log_det = level(x)
+        for k, scale in enumerate(self.scales):
+            x, log_det = scale(x)
             total = total + log_det
-            if k < len(self.levels) - 1:
+            if k < len(self.scales) - 1:
                 x, leaving = x.chunk(2, 1)
                 done.append(leaving.flatten(1))
         return torch.cat([*done, x.flatten(1)], 1), total
@@ -220,21 +185,21 @@ class Multiscale(Transform):
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """x (n, c h w)."""
         total, size = z.new_zeros(len(z)), math.prod(self.shape)
-        sizes = [size // 2 ** (k + 1) for k in range(len(self.levels) - 1)]
+        sizes = [size // 2 ** (k + 1) for k in range(len(self.scales) - 1)]
         *done, x = z.split([*sizes, size - sum(sizes)], 1)
         _, height, width = self.shape
-        k = len(self.levels) - 1
+        k = len(self.scales) - 1
         x = x.unflatten(1, (-1, height // 2 ** (k + 1), width // 2 ** (k + 1)))
-        for level, leaving in zip(reversed(self.levels), [None, *reversed(done)], strict=True):
+        for scale, leaving in zip(reversed(self.scales), [None, *reversed(done)], strict=True):
             if leaving is not None:
                 x = torch.cat([x, leaving.view_as(x)], 1)
-            x, log_det = level.inverse_and_log_det(x)  # type: ignore[operator]
+            x, log_det = scale.inverse_and_log_det(x)  # type: ignore[operator]
             total = total + log_det
         return x.flatten(1), total
 
 
 class Glow(Flow):
-    """A flow on images (channels, h, w), given flat, of ``levels`` levels of ``steps`` steps each.
+    """A flow on images (channels, h, w), given flat, on ``scales`` scales of ``steps`` steps each.
 
     Arguments:
         hidden: channels of the couplings' networks; bins: of splines instead of affine couplings.
@@ -246,12 +211,12 @@ class Glow(Flow):
         self,
         *,
         shape: Sequence[int],
-        levels: int = 2,
+        scales: int = 2,
         steps: int = 4,
         hidden: int = 32,
         bins: int | None = None,
     ) -> None:
-        multiscale = Multiscale(shape, levels=levels, steps=steps, hidden=hidden, bins=bins)
+        multiscale = Multiscale(shape, scales=scales, steps=steps, hidden=hidden, bins=bins)
         super().__init__(base=NormalBase(math.prod(shape)), transforms=[multiscale])
 
 

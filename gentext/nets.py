@@ -144,6 +144,7 @@ def to_columns(net: nn.Sequential, x: Flat) -> Float[Tensor, "out n"]:
     So the numbers for one value lie together for all examples, and what follows runs along memory.
     """
     *hidden, last = net
+    assert isinstance(last, nn.Linear)
     for layer in hidden:
         if isinstance(layer, nn.SiLU):  # in place where no gradient needs what was there
             x = nn.functional.silu(x, inplace=not torch.is_grad_enabled())

@@ -1,4 +1,4 @@
-"""Data as recipes train on them: binary images, and pixels, texts and codes as tokens."""
+"""Data as recipes train on them: images of few levels, continuous tables, tokens of all kinds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext import data, text, zoo
+from gentext import data, text, toys, zoo
 from gentext.data import Dataset
 from gentext.tokenizer import CHINESE, BPETokenizer, CharTokenizer
 
@@ -31,6 +31,39 @@ def images(dataset: Dataset, change: Callable[[Tensor], Tensor], **fields: Any) 
 def binary(dataset: Dataset) -> Dataset:
     """The same images with every value above one half set to 1 and the others to 0."""
     return images(dataset, lambda x: (x > 0.5).float(), levels=2)
+
+
+HEAVY = [1, 3, 5]  # columns of the shuttle's table that are near 0 mostly, but go up to thousands
+
+
+def shuttle(*, unusual: bool = False, seed: int = 0) -> Dataset:
+    """The usual rows of the table ``shuttle``, made continuous, bent and standardised.
+
+    Uniform noise in [0, 1) is added to the whole numbers, the columns ``HEAVY`` are mapped by
+    arsinh, and all are brought to mean 0 and standard deviation 1. With ``unusual`` the other rows,
+    in the same units.
+    """
+    dataset = data.load("shuttle")
+    generator = torch.Generator().manual_seed(seed)
+
+    def continuous(x: Tensor) -> Tensor:
+        x = x + torch.rand(x.shape, generator=generator)
+        return torch.stack([c.asinh() if k in HEAVY else c for k, c in enumerate(x.unbind(1))], 1)
+
+    rows = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    rows = {name: (continuous(x), y) for name, (x, y) in rows.items()}
+    x, y = rows["train"]
+    std, mean = torch.std_mean(x[y == 0], 0)
+    kept: dict[str, Any] = {
+        name: ((x[y == int(unusual)] - mean) / std,) for name, (x, y) in rows.items()
+    }
+    return replace(dataset, classes=(), **kept)
+
+
+def plane(name: str, n: int = 200_000) -> Dataset:
+    """The toy ``name`` with ``n`` points to train on, so many that none is learned by heart."""
+    points = toys.sample(name, n, generator=torch.Generator().manual_seed(3))[0]
+    return replace(data.load(name).without_labels(), train=(points,), classes=())
 
 
 def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:

@@ -44,18 +44,18 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of images: how to describe it, read it and get all of it."""
+    """Images or, without ``levels``, a table: how to describe them, read and get all of them."""
 
     title: str
     content: str
     bundled: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     licence: str
     excerpt: str
     sha256: str  # of the bundled file
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
-    levels: int = 256
+    levels: int | None = 256
     full: str = ""
     archive: Archive | None = None
 
@@ -177,5 +177,16 @@ SOURCES = {
         licence="CC BY 4.0, E. Alpaydin and C. Kaynak, UCI; scikit-learn, BSD-3-Clause",
         excerpt="bundled: the 1,797 digits of scikit-learn, held out by class with seed 0",
         sha256="ed726d78ccaded252af6a92d7c398ecfa9108ef553ed36f861e7cb9bccc7f021",
+    ),
+    "shuttle": Source(
+        title="Shuttle",
+        content="nine sensors of a space shuttle, whole numbers, and whether its state is unusual",
+        bundled="39,097 + 5,000 validation + 5,000",
+        shape=(9,),
+        classes=("usual", "unusual"),
+        levels=None,
+        licence="CC BY 4.0, Statlog (Shuttle), UCI; river, BSD-3-Clause",
+        excerpt="bundled: the 49,097 rows of river's data set Shuttle, split at random with seed 0",
+        sha256="e9196c4fa623a7bafd182330663e78dfedeaca4225bf58c997318735b7c7bfb4",
     ),
 }

