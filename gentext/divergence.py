@@ -57,7 +57,8 @@ def draw_noise(
     """Noise of mean 0 and variance 1 in the shape of ``like``: signs, or normal."""
     if kind not in NOISES:
         raise ValueError(f"unknown noise {kind!r}: choose one of {', '.join(NOISES)}")
-    options = {"dtype": like.dtype, "device": like.device}
+    dtype, device = like.dtype, like.device
     if kind == "normal":
-        return torch.randn(like.shape, generator=generator, **options)
-    return 2 * torch.randint(2, like.shape, generator=generator, **options) - 1
+        return torch.randn(like.shape, dtype=dtype, device=device, generator=generator)
+    signs = torch.randint(2, like.shape, dtype=dtype, device=device, generator=generator)
+    return 2 * signs - 1

@@ -142,7 +142,7 @@ class ChannelCoupling(Transform):
 
 
 class Multiscale(Transform):
-    """Flat examples of an image of ``shape``: on each scale a squeeze and steps, half done after it.
+    """Flat examples of an image of ``shape``: on each scale a squeeze and steps, then half leaves.
 
     The values that leave at each scale and those that reach the end are z, flat.
     """

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gentext import data, download, files, recipes
+from gentext import data, download, files, prepared, recipes
 from gentext.sources import SOURCES, Archive, RemoteFile
 
 IMAGES = ("fashion-mnist", "mnist", "faces", "digits")
@@ -134,7 +134,42 @@ def test_excerpt_is_the_first_images_of_each_class_of_the_full_set():
             assert torch.equal(mine, whole[0][whole[1] == label][:count])
 
 
-@pytest.mark.parametrize("name", IMAGES)
+def test_the_shuttle_is_a_table_of_whole_numbers_with_rare_unusual_rows():
+    d = data.load("shuttle")
+    assert [len(s[0]) for s in (d.train, d.validation, d.test)] == [39_097, 5_000, 5_000]
+    assert d.levels is None
+    for x, y in (d.train, d.validation, d.test):
+        assert x.dtype == torch.float32
+        assert torch.equal(x, x.round())
+        assert set(y.unique().tolist()) == {0, 1}
+        assert 0.05 < y.float().mean() < 0.1
+
+
+def test_the_shuttle_as_recipes_take_it_is_standardised_on_its_usual_rows():
+    raw, usual = data.load("shuttle"), prepared.shuttle()
+    unusual = prepared.shuttle(unusual=True)
+    for split in ("train", "validation", "test"):
+        labels = getattr(raw, split)[1]
+        counts = [len(getattr(d, split)[0]) for d in (usual, unusual)]
+        assert counts == labels.bincount().tolist()
+    std, mean = torch.std_mean(usual.train[0], 0)
+    torch.testing.assert_close(mean, torch.zeros(9), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, torch.ones(9), atol=1e-4, rtol=0)
+    assert unusual.test[0].mean(0).abs().max() > 1  # in the units of the usual ones
+    # The noise is less than a step between two whole numbers: their order stays.
+    x, y = raw.train
+    for column, scaled in zip(x[y == 0].T, usual.train[0].T, strict=True):
+        values, group = column.unique(return_inverse=True)
+        least, most = (
+            torch.zeros(len(values)).scatter_reduce(0, group, scaled, how, include_self=False)
+            for how in ("amin", "amax")
+        )
+        assert (most[:-1] < least[1:] + 1e-6).all()
+    assert torch.equal(prepared.shuttle().test[0], usual.test[0])
+    assert not torch.equal(prepared.shuttle(seed=1).test[0], usual.test[0])
+
+
+@pytest.mark.parametrize("name", [*IMAGES, "shuttle"])
 def test_bundled_files_are_those_the_registry_describes(name):
     content = (files.BUNDLED / f"{name}.npz").read_bytes()
     assert hashlib.sha256(content).hexdigest() == SOURCES[name].sha256
@@ -144,7 +179,7 @@ def test_bundled_files_are_small():
     assert sum(path.stat().st_size for path in files.BUNDLED.iterdir()) < 10e6
 
 
-@pytest.mark.parametrize("name", ["digits", "faces"])
+@pytest.mark.parametrize("name", ["digits", "faces", "shuttle"])
 def test_what_is_bundled_whole_is_its_own_full_set(name):
     assert torch.equal(data.load(name).train[0], data.load(name, full=True).train[0])
     assert data.fetch(name) == files.BUNDLED
