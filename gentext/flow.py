@@ -25,7 +25,6 @@ from gentext.transforms import (
     Compose,
     Coupling,
     Inverse,
-    InvertibleLinear,
     MaskedAutoregressive,
     Spline,
     Transform,
@@ -201,6 +200,7 @@ class RealNVP(Flow):
     Arguments:
         features: values of an example, at least 2; context: length of what it is conditioned on.
         transforms: number of layers; hidden: sizes of the hidden layers of each one's network.
+        dropout: share of the hidden units that are left out in training.
         base: "normal", "uniform" on [-1, 1], or the number of normals in a learned mixture.
 
     Source: Dinh et al., ICLR 2017.
@@ -213,10 +213,11 @@ class RealNVP(Flow):
         context: int = 0,
         transforms: int = 8,
         hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
         base: str | int = "normal",
     ) -> None:
         layers = [
-            Coupling(features, odd=odd, context=context, hidden=hidden)
+            Coupling(features, odd=odd, context=context, hidden=hidden, dropout=dropout)
             for odd in _turns(transforms)
         ]
         super().__init__(base=_base(base, features), transforms=layers, context=context)
@@ -225,9 +226,8 @@ class RealNVP(Flow):
 class NSF(Flow):
     """Neural spline flow: rational-quadratic splines of ``bins`` bins instead of affine maps.
 
-    They bend what lies within ±``bound``: scale the data to fit. With ``autoregressive`` each value
-    depends on all before it, instead of one half on the other. An invertible matrix mixes more
-    than two values before each layer.
+    They bend what lies within ±5: scale the data to fit. With ``autoregressive`` each value depends
+    on all before it, instead of one half on the other.
 
     Arguments: the others as of ``RealNVP``.
 
@@ -241,19 +241,18 @@ class NSF(Flow):
         context: int = 0,
         transforms: int = 4,
         hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
         bins: int = 8,
-        bound: float = 5.0,
         autoregressive: bool = False,
         base: str | int = "normal",
     ) -> None:
         layer: Any = MaskedAutoregressive if autoregressive else Coupling
         turn = "reverse" if autoregressive else "odd"
-        options = {"bend": Spline(bins, bound), "context": context, "hidden": hidden}
-        layers: list[Transform] = []
-        for odd in _turns(transforms):
-            if features > 2:
-                layers.append(InvertibleLinear(features))
-            layers.append(layer(features, **options, **{turn: odd}))
+        options = {"context": context, "hidden": hidden, "dropout": dropout}
+        layers = [
+            layer(features, bend=Spline(bins), **options, **{turn: odd})
+            for odd in _turns(transforms)
+        ]
         super().__init__(base=_base(base, features), transforms=layers, context=context)
 
 
@@ -277,10 +276,13 @@ class MAF(Flow):
         context: int = 0,
         transforms: int = 4,
         hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
         base: str | int = "normal",
     ) -> None:
         layers = [
-            MaskedAutoregressive(features, reverse=odd, context=context, hidden=hidden)
+            MaskedAutoregressive(
+                features, reverse=odd, context=context, hidden=hidden, dropout=dropout
+            )
             for odd in _turns(transforms)
         ]
         super().__init__(base=_base(base, features), transforms=layers, context=context)

@@ -18,13 +18,21 @@ from gentext.shapes import Batch, Context, Flat, PerExample
 NETWORKS = ("linear", "mlp", "conv")
 
 
-def mlp(inputs: int, outputs: int, hidden: Sequence[int] = (256, 256)) -> nn.Sequential:
+def mlp(
+    inputs: int, outputs: int, hidden: Sequence[int] = (256, 256), *, dropout: float = 0.0
+) -> nn.Sequential:
     """A perceptron ``inputs`` -> ``hidden`` ... -> ``outputs`` with SiLU between its layers."""
     sizes = (inputs, *hidden, outputs)
-    layers: list[nn.Module] = []
-    for a, b in pairwise(sizes):
-        layers += [nn.Linear(a, b), nn.SiLU()]
-    return nn.Sequential(*layers[:-1])
+    return _layers([nn.Linear(a, b) for a, b in pairwise(sizes)], dropout)
+
+
+def _layers(linear: Sequence[nn.Module], dropout: float) -> nn.Sequential:
+    """The layers with SiLU between them, and ``dropout`` after each SiLU if there is any."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"got dropout={dropout}; it is a share from 0 to below 1")
+    between: list[nn.Module] = [nn.SiLU(), nn.Dropout(dropout)] if dropout else [nn.SiLU()]
+    first, *others = linear
+    return nn.Sequential(first, *(part for layer in others for part in (*between, layer)))
 
 
 class Encoder(nn.Module):
@@ -184,6 +192,7 @@ class MaskedMLP(nn.Module):
         outputs: int,
         context: int = 0,
         reverse: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.features, self.outputs = features, outputs
@@ -191,10 +200,7 @@ class MaskedMLP(nn.Module):
         first, *others, last = made_masks(features, hidden, outputs)
         last = last.unflatten(0, (outputs, features))[:, self.order].flatten(0, 1)
         first = torch.cat([first[:, self.order], torch.ones(len(first), context)], 1)
-        layers: list[nn.Module] = []
-        for mask in (first, *others, last):
-            layers += [MaskedLinear(mask), nn.SiLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.layers = _layers([MaskedLinear(mask) for mask in (first, *others, last)], dropout)
 
     def columns(self, x: Flat, context: Context | None = None) -> Float[Tensor, "out d n"]:
         """Numbers of shape (outputs, features, n), a row for all examples."""
@@ -211,7 +217,7 @@ class MaskedMLP(nn.Module):
 
 
 class Reader:
-    """A ``MaskedMLP`` that is given one feature after the other.
+    """A ``MaskedMLP`` that is given one feature after the other; it drops none of them out.
 
     A hidden unit of number m can be computed once feature m is known, and never changes again. So
     the units are put in the order of their numbers, and each feature adds a few of them.

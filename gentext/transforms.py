@@ -138,6 +138,7 @@ class Coupling(Transform):
         features: how many values, at least 2; odd: whether those at odd places are bent, rather
             than those at even ones; context: length of the vectors that it is conditioned on.
         bend: ``Affine()`` or ``Spline(bins)``; hidden: sizes of the network's hidden layers.
+        dropout: share of the hidden units that are left out in training.
 
     Equation: :eq:`eq-flow-coupling`
 
@@ -152,6 +153,7 @@ class Coupling(Transform):
         odd: bool = False,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if features < 2:
@@ -161,7 +163,7 @@ class Coupling(Transform):
         self.odd, self.bend = int(odd), bend or Affine()
         self.bent = len(range(self.odd, features, 2))
         inputs, outputs = features - self.bent + context, self.bend.per_value * self.bent
-        self.net = mlp(inputs, outputs, hidden)
+        self.net = mlp(inputs, outputs, hidden, dropout=dropout)
         _start(self.net[-1], self.bend.start.repeat_interleave(self.bent))
 
     def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Mapped:
@@ -244,13 +246,19 @@ class MaskedAutoregressive(Transform):
         reverse: bool = False,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if features < 1:
             raise ValueError(f"got features={features}; there must be at least 1")
         self.bend = bend or ShiftAndScale()
         self.net = MaskedMLP(
-            features, hidden, outputs=self.bend.per_value, context=context, reverse=reverse
+            features,
+            hidden,
+            outputs=self.bend.per_value,
+            context=context,
+            reverse=reverse,
+            dropout=dropout,
         )
         _start(self.net.layers[-1], self.bend.start.repeat_interleave(features))
 

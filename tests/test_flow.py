@@ -26,9 +26,9 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 FLOWS: dict[str, Callable[..., Flow]] = {
     "realnvp": lambda **o: RealNVP(transforms=4, hidden=(8,), **o),
-    "nsf": lambda **o: NSF(transforms=3, hidden=(8,), bins=4, bound=3.0, **o),
+    "nsf": lambda **o: NSF(transforms=3, hidden=(8,), bins=4, **o),
     "autoregressive nsf": lambda **o: NSF(
-        transforms=3, hidden=(8,), bins=4, bound=3.0, autoregressive=True, **o
+        transforms=3, hidden=(8,), bins=4, autoregressive=True, **o
     ),
     "maf": lambda **o: MAF(transforms=3, hidden=(8,), **o),
     "iaf": lambda **o: IAF(transforms=2, hidden=(8,), **o),
