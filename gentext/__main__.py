@@ -177,20 +177,24 @@ def sample(
     length: Annotated[
         int | None, typer.Option(min=1, help="Tokens to write.", show_default="one context")
     ] = None,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1 what is likely is preferred; of tokens, 0 the likeliest.")
+    ] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest share p.")] = None,
     beam: Annotated[int, typer.Option(min=1, help="Beams of a translation.")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For the result.", show_default="grid.png, or print"),
+        typer.Option(metavar="FILE", help="For the result.", show_default="a file, or print"),
     ] = None,
 ) -> None:
-    """Draw new examples from a trained model: a picture, or texts; translate a text.
+    """Draw new examples from a trained model: a picture, texts, a table; translate a text.
 
     Example: gentext sample vae_fashion --n 64 --seed 0 --out grid.png
 
     gentext sample gpt_poems --prompt 春 --n 4 --temperature 0.8
+
+    gentext sample nsf_moons --n 1000 --out points.csv
 
     gentext sample seq2seq_en_zh --prompt "He bought three books." --beam 4
     """
@@ -216,6 +220,11 @@ def sample(
         _show(_write(model, tokenizer, prompt or "", n or 1, length, generator, options), out)
         return
     settings: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
+    if kind != "pixels" and temperature != 1:
+        settings["temperature"] = temperature
+    if kind == "rows":
+        _save_rows(model.sample(n or 64, **settings), out or Path("rows.csv"))
+        return
     with torch.no_grad():
         if kind == "pixels":
             images = _draw_pixels(name, model, n or 64, {**settings, **options})
@@ -327,17 +336,20 @@ _TAKES = {
     "translations": {"prompt", "length", "beam"},
     "texts": {"n", "prompt", "length", "temperature", "top-k", "top-p"},
     "pixels": {"n", "temperature", "top-k", "top-p"},
-    "images": {"n", "mean"},
+    "rows": {"n", "temperature"},
+    "images": {"n", "mean", "temperature"},
 }
 
 
 def _kind(model: Any, tokenizer: Any) -> str:
     """What the model makes, a key of _TAKES."""
+    from gentext.flow import Flow
+
     if hasattr(model, "translate"):
         return "translations"
     if hasattr(model, "generate"):
         return "pixels" if tokenizer is None else "texts"
-    return "images"
+    return "rows" if isinstance(model, Flow) else "images"
 
 
 def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
@@ -345,8 +357,8 @@ def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
     from inspect import signature
 
     taken = _TAKES[kind]
-    if kind == "images" and "mean" not in signature(model.sample).parameters:
-        taken = taken - {"mean"}
+    if kind == "images":
+        taken = {"n"} | taken & set(signature(model.sample).parameters)
     for option in given:
         if option not in taken:
             raise ValueError(
@@ -400,6 +412,17 @@ def _show(texts: list[str], out: Path | None) -> None:
         return
     out.write_text(joined + "\n", "utf-8")
     typer.echo(f"saved {out}")
+
+
+def _save_rows(rows: Any, file: Path) -> None:
+    """Write examples (n, features) as comma-separated values under the names x1, x2, ..."""
+    import csv
+
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(f"x{column + 1}" for column in range(rows.shape[1]))
+        writer.writerows([f"{value:.6g}" for value in row] for row in rows.tolist())
+    typer.echo(f"saved {file}")
 
 
 def _draw_pixels(name: str, model: Any, n: int, options: dict[str, Any]) -> Any:

@@ -45,10 +45,15 @@ class ActNorm(Transform):
             nn.Parameter(torch.zeros(channels)),
         )
         self.register_buffer("ready", torch.tensor(False))
+        self.waiting = True  # what ``ready`` says, where no device need be asked
+        self.register_load_state_dict_post_hook(lambda *_: self._update())
+
+    def _update(self) -> None:
+        self.waiting = not bool(self.ready)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z and h w Σ log s."""
-        if self.training and not bool(self.ready):
+        if self.training and self.waiting:
             self.standardise(x.detach())
         z = x * _channels(self.log_s.exp(), x) + _channels(self.b, x)
         return z, self.log_s.sum().mul(_places(x)).expand(len(x))
@@ -70,6 +75,7 @@ class ActNorm(Transform):
         self.log_s.copy_(-std.log())
         self.b.copy_(-mean / std)
         self.ready.fill_(True)
+        self.waiting = False
 
 
 class InvertibleConv1x1(InvertibleLinear):

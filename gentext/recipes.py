@@ -18,6 +18,8 @@ from gentext.bert import BERT
 from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
 from gentext.core import Model
 from gentext.data import Dataset
+from gentext.dequantization import ImageFlow
+from gentext.flow import MAF, NSF, RealNVP
 from gentext.gpt import GPT
 from gentext.pixelcnn import PixelCNN
 from gentext.prepared import (
@@ -28,8 +30,10 @@ from gentext.prepared import (
     few_labels,
     images,
     pixels,
+    plane,
     poems,
     shakespeare,
+    shuttle,
     translations,
 )
 from gentext.recurrent import RecurrentLM
@@ -219,6 +223,67 @@ def gpt_codes(chosen: str | None = None, *, full_data: bool = False) -> Experime
     return model, codes("vqvae_mnist"), _gpt_config(chosen, 60, 1500, batch_size=64)
 
 
+def nsf_moons(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A spline flow of the two moons, a density in the plane."""
+    return _plane("two-moons", chosen)
+
+
+def nsf_checkerboard(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A spline flow of the checkerboard, a density with edges."""
+    return _plane("checkerboard", chosen)
+
+
+def nsf_gaussians(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A spline flow of eight Gaussians on a circle."""
+    return _plane("eight-gaussians", chosen)
+
+
+def realnvp_gaussians(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A flow of affine couplings of eight Gaussians, between which it cannot cut."""
+    _, dataset, config = _plane("eight-gaussians", chosen)
+    return RealNVP(features=2, transforms=8, hidden=(64, 64)), dataset, config
+
+
+def maf_shuttle(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A masked autoregressive flow of nine sensors, in their usual states."""
+    model = MAF(features=9, transforms=4, hidden=(128, 128))
+    return model, shuttle(), _config(chosen, 300, 6000, **_TABLE)
+
+
+def nsf_shuttle(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """An autoregressive spline flow of nine sensors, in their usual states."""
+    model = NSF(features=9, transforms=3, hidden=(128, 128), autoregressive=True)
+    return model, shuttle(), _config(chosen, 200, 4000, **_TABLE)
+
+
+def realnvp_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """Affine couplings on the 8x8 digits with uniform noise."""
+    return _digits("realnvp", chosen, 2500, transforms=8, hidden=(512,), dropout=0.5)
+
+
+def maf_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A masked autoregressive flow on the 8x8 digits with uniform noise."""
+    return _digits("maf", chosen, 3500, transforms=4, hidden=(512,), dropout=0.6)
+
+
+def nsf_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """Spline couplings on the 8x8 digits with uniform noise."""
+    return _digits("nsf", chosen, 4000, transforms=6, hidden=(256,), dropout=0.5)
+
+
+def nsf_variational_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """The flow of ``nsf_digits`` with noise from a second flow that is shown the image."""
+    options: dict[str, Any] = {"transforms": 6, "hidden": (256,), "dropout": 0.5}
+    return _digits("nsf", chosen, 4000, noise="variational", **options)
+
+
+def glow_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A multi-scale flow of splines on Fashion-MNIST with uniform noise."""
+    model = ImageFlow(shape=(1, 28, 28), flow="glow", scales=2, steps=8, hidden=64, bins=8)
+    config = _config(chosen, 40, 5000, batch_size=64, lr=2e-3, clip=500.0, ema=0.998)
+    return model, data.load("fashion-mnist", full=full_data).without_labels(), config
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -244,6 +309,17 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         vqvae_mnist,
         pixelcnn_codes,
         gpt_codes,
+        nsf_moons,
+        nsf_checkerboard,
+        nsf_gaussians,
+        realnvp_gaussians,
+        maf_shuttle,
+        nsf_shuttle,
+        realnvp_digits,
+        maf_digits,
+        nsf_digits,
+        nsf_variational_digits,
+        glow_fashion,
     )
 }
 
@@ -253,6 +329,21 @@ def build(name: str, chosen: str | None = None, *, full_data: bool = False) -> E
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
     return RECIPES[name](chosen, full_data=full_data)
+
+
+def _plane(name: str, chosen: str | None) -> Experiment:
+    model = NSF(features=2, transforms=6, hidden=(64, 64), bins=16)
+    config = _config(chosen, 400, 4000, batch_size=512, lr=5e-3)
+    return model, plane(name), config
+
+
+_TABLE: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "clip": 20.0, "ema": 0.998}
+
+
+def _digits(flow: str, chosen: str | None, full: int, **options: Any) -> Experiment:
+    model = ImageFlow(shape=(1, 8, 8), levels=17, flow=flow, **options)
+    settings: dict[str, Any] = {"batch_size": 64, "weight_decay": 0.1, "clip": 50.0, "ema": 0.998}
+    return model, data.load("digits").without_labels(), _config(chosen, 300, full, **settings)
 
 
 def _translator(

@@ -39,8 +39,9 @@ def bend(
 
     Equation: :eq:`eq-flow-rqs`
     """
-    if torch.is_autocast_enabled(value.device.type):
-        with torch.autocast(value.device.type, enabled=False):
+    device = value.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
             return bend(parameters.to(value.dtype), value, bound, inverse=inverse)
     return _Bend.apply(parameters, value, bound, inverse)
 

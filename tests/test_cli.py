@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -448,6 +449,30 @@ def tiny_pixels(chosen=None, *, full_data=False):
     """A network that knows nothing of digits."""
     model = RecurrentLM(vocab_size=18, hidden=4, bos=17)
     return model, recipes.pixels(data.load("digits")), recipes._config("quick", 1, 1)
+
+
+def test_a_density_of_tables_writes_rows_that_can_be_read_again(tmp_path):
+    model = recipes.nsf_moons("quick")[0]
+    file = checkpoint.save(tmp_path / "m.safetensors", model)
+    options = ("--n", 5, "--temperature", 0.5, "--seed", 4)
+    assert run("sample", "nsf_moons", "--checkpoint", file, *options).text == "saved rows.csv"
+    names, *rows = Path("rows.csv").read_text("utf-8").splitlines()
+    assert names == "x1,x2"
+    wanted = model.eval().sample(5, temperature=0.5, generator=torch.Generator().manual_seed(4))
+    written = torch.tensor([[float(value) for value in row.split(",")] for row in rows])
+    torch.testing.assert_close(written, wanted, atol=1e-5, rtol=1e-5)
+    refused = run("sample", "nsf_moons", "--checkpoint", file, "--mean")
+    assert "makes rows and takes no --mean" in refused.text
+
+
+def test_a_flow_of_images_heeds_the_temperature(tmp_path):
+    model = recipes.realnvp_digits("quick")[0].eval()
+    file = checkpoint.save(tmp_path / "r.safetensors", model)
+    options = ("--n", 4, "--temperature", 0.0)
+    drawn = run("sample", "realnvp_digits", "--checkpoint", file, *options)
+    assert drawn.text == "saved grid.png"
+    plot.save_grid(model.sample(4, temperature=0.0), tmp_path / "wanted.png")
+    assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
