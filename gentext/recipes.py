@@ -240,8 +240,9 @@ def nsf_gaussians(chosen: str | None = None, *, full_data: bool = False) -> Expe
 
 def realnvp_gaussians(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A flow of affine couplings of eight Gaussians, between which it cannot cut."""
-    _, dataset, config = _plane("eight-gaussians", chosen)
-    return RealNVP(features=2, transforms=8, hidden=(64, 64)), dataset, config
+    model = RealNVP(features=2, transforms=8, hidden=(64, 64))
+    config = _config(chosen, 800, 4000, batch_size=512, lr=2e-3, clip=5.0)
+    return model, plane("eight-gaussians"), config
 
 
 def maf_shuttle(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
