@@ -163,7 +163,7 @@ class Flow(Model):
         if len(values) > 1000 and len(values.unique()) < len(values) / 20:
             raise ValueError(
                 f"these data take {len(values.unique())} values only, on which a density can grow "
-                "without bound: add noise with gt.flow.dequantize, or use an ImageFlow"
+                "without bound: add noise with gt.dequantization.dequantize, or use an ImageFlow"
             )
 
     def _check(self, x: Tensor, context: Tensor | None) -> None:

@@ -203,6 +203,13 @@ def pixelcnn_digits(chosen: str | None = None, *, full_data: bool = False) -> Ex
     return model, data.load("digits").without_labels(), config
 
 
+def pixelcnn_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A gated PixelCNN on Fashion-MNIST in its 256 grey levels."""
+    model = PixelCNN(shape=(1, 28, 28), levels=256, channels=24, kernel=5)
+    config = _config(chosen, 40, 3500, batch_size=32, lr=3e-3, clip=1000.0, ema=0.998)
+    return model, data.load("fashion-mnist", full=full_data).without_labels(), config
+
+
 def vqvae_mnist(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A VQ-VAE that writes a binary MNIST digit as 49 of 64 codes."""
     dataset = binary(data.load("mnist", full=full_data)).without_labels()
@@ -246,13 +253,13 @@ def realnvp_gaussians(chosen: str | None = None, *, full_data: bool = False) -> 
 
 
 def maf_shuttle(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
-    """A masked autoregressive flow of nine sensors, in their usual states."""
+    """A masked autoregressive flow of the shuttle's table in its usual state."""
     model = MAF(features=9, transforms=4, hidden=(128, 128))
     return model, shuttle(), _config(chosen, 300, 6000, **_TABLE)
 
 
 def nsf_shuttle(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
-    """An autoregressive spline flow of nine sensors, in their usual states."""
+    """An autoregressive spline flow of the shuttle's table in its usual state."""
     model = NSF(features=9, transforms=3, hidden=(128, 128), autoregressive=True)
     return model, shuttle(), _config(chosen, 200, 4000, **_TABLE)
 
@@ -307,6 +314,7 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         seq2seq_zh_en,
         seq2seq_gru_en_zh,
         pixelcnn_digits,
+        pixelcnn_fashion,
         vqvae_mnist,
         pixelcnn_codes,
         gpt_codes,

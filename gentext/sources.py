@@ -180,7 +180,7 @@ SOURCES = {
     ),
     "shuttle": Source(
         title="Shuttle",
-        content="nine sensors of a space shuttle, whole numbers, and whether its state is unusual",
+        content="nine numbers of a space shuttle (time, sensors), and whether its state is unusual",
         bundled="39,097 + 5,000 validation + 5,000",
         shape=(9,),
         classes=("usual", "unusual"),
