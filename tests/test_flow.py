@@ -208,6 +208,22 @@ def test_temperature_narrows_what_is_drawn() -> None:
     torch.testing.assert_close(same, same[:1].expand(3, -1))
 
 
+@pytest.mark.parametrize("family", [RealNVP, NSF, MAF])
+def test_dropout_acts_in_training_and_never_else(family: type[Flow]) -> None:
+    flow = family(features=4, transforms=2, hidden=(64,), dropout=0.5).double()  # type: ignore[call-arg]
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    x = torch.randn(5, 4)
+    flow.train()
+    assert not torch.equal(flow.log_prob(x), flow.log_prob(x))
+    flow.eval()
+    assert torch.equal(flow.log_prob(x), flow.log_prob(x))
+    torch.testing.assert_close(flow.decode(flow.encode(x)), x, atol=1e-9, rtol=0)
+    with pytest.raises(ValueError, match=r"got dropout=1\.0"):
+        family(features=4, dropout=1.0)  # type: ignore[call-arg]
+
+
 def test_a_triangular_linear_map_is_the_cholesky_factor_of_the_precision() -> None:
     """z = L⁻¹ x, L Lᵀ the covariance: a linear autoregressive flow of any normal density."""
     root = torch.randn(3, 3)

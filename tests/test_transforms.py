@@ -216,6 +216,10 @@ def test_the_first_batch_is_standardised_and_only_the_first() -> None:
     assert torch.equal(layer.b, before)
     constant = ActNorm(2).double().train()
     assert bool(torch.isfinite(constant(torch.ones(5, 2))[0]).all())
+    again = ActNorm(3).double().train()
+    again.load_state_dict(layer.state_dict())
+    again(x + 100)
+    assert torch.equal(again.b, before)
     still = ActNorm(2).double().eval()
     assert torch.equal(still(x[:, :2])[0], x[:, :2])
 
