@@ -314,8 +314,8 @@ class InvertibleLinear(Transform):
             raise ValueError("this matrix is singular, so the flow has no inverse: choose another")
         self.order.copy_(order)
         self.sign.copy_(diagonal.sign())
-        self.lower.copy_(lower.tril(-1))
-        self.upper.copy_(upper.triu(1))
+        self.lower.copy_(lower)
+        self.upper.copy_(upper)
         self.log_u.copy_(diagonal.abs().log())
 
     def factors(self) -> tuple[Tensor, Tensor]:

@@ -90,17 +90,14 @@ def check(transform: Transform, x: Tensor, context: Tensor | None) -> None:
         torch.testing.assert_close(log_det[k], expected, atol=1e-8, rtol=0)
 
 
-@pytest.mark.equation("eq-flow-coupling")
-@pytest.mark.equation("eq-flow-maf")
-@pytest.mark.equation("eq-flow-cov")
+@pytest.mark.equation("eq-flow-coupling", "eq-flow-maf", "eq-flow-cov", "eq-flow-conv1x1")
 @pytest.mark.parametrize("name", VECTORS)
 def test_vectors_come_back_and_the_determinant_is_that_of_the_jacobian(name: str) -> None:
     x = 2.5 * torch.randn(4, 5)  # some of it outside of the splines
     check(scrambled(VECTORS[name]), x, torch.randn(4, 2))
 
 
-@pytest.mark.equation("eq-flow-actnorm")
-@pytest.mark.equation("eq-flow-conv1x1")
+@pytest.mark.equation("eq-flow-actnorm", "eq-flow-conv1x1", "eq-flow-coupling")
 @pytest.mark.parametrize("name", IMAGES)
 def test_images_come_back_and_the_determinant_is_that_of_the_jacobian(name: str) -> None:
     check(scrambled(IMAGES[name]), 2 * torch.randn(3, *IMAGE), None)
