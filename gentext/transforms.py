@@ -90,7 +90,10 @@ class Bend(nn.Module):
 
 
 class Affine(Bend):
-    """z = x eˢ + t, with s within ±``LOG_SCALE`` so that no network can overflow it."""
+    """z = x eˢ + t, with s within ±``LOG_SCALE`` so that no network can overflow it.
+
+    Equation: :eq:`eq-flow-coupling`
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +209,10 @@ def _start(layer: nn.Module, bias: Tensor) -> None:
 
 
 class ShiftAndScale(Bend):
-    """z = (x − μ) e⁻ᵃ: a Gaussian of mean μ and standard deviation eᵃ becomes a standard one."""
+    """z = (x − μ) e⁻ᵃ: a Gaussian of mean μ and standard deviation eᵃ becomes a standard one.
+
+    Equation: :eq:`eq-flow-maf`
+    """
 
     def __init__(self) -> None:
         super().__init__()
