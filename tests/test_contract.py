@@ -51,7 +51,8 @@ def test_a_few_steps_lower_the_loss(experiment: Experiment) -> None:
     model, x = experiment[0], batch(experiment, 64)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(40 if x[0].is_floating_point() else 12):
+    small = x[0].is_floating_point() and x[0][0].numel() < 500
+    for _ in range(40 if small else 12):
         optimizer.zero_grad()
         loss = model(*x)
         assert loss.shape == ()
@@ -113,7 +114,8 @@ def test_loss_backward_and_sampling_create_no_tensor_on_another_device(
     loss.backward()
     assert loss.device.type == "meta"
     if isinstance(model, Bound) and not hasattr(model, "classifier"):
-        assert model.elbo(*x).device.type == "meta"
+        bound = model.elbo_terms(*x)[0] if hasattr(model, "elbo_terms") else model.elbo(*x)
+        assert bound.device.type == "meta"
     if isinstance(model, Autoregressive):
         assert model.sample(2, length=3).device.type == "meta"
     elif isinstance(model, Samples):
