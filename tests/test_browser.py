@@ -36,6 +36,11 @@ INSPECT = r"""
     .forEach((e) => problems.push("formula not rendered: " + e.textContent.slice(0, 80)));
   all("div.math:has(> .eqno)").filter((e) => e.scrollWidth > e.clientWidth + 25)  // a letter
     .forEach((e) => problems.push("formula cut off: " + e.id));
+  all("div.math").forEach((e) => {
+    const lines = [...e.querySelectorAll("mjx-linebox")].map((line) => line.clientWidth);
+    if (lines.length && Math.max(...lines) < e.clientWidth / 2 - 30)
+      problems.push("formula broken too early: " + e.textContent.slice(0, 80));
+  });
   const raw = /\$\$|\\\(|\\\[|\\begin\{|\$[^$\n]*[\\_^{][^$\n]*\$/;
   const program = "script, style, code, pre, .math, mjx-container";
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -309,6 +314,8 @@ BAD_PAGE = """<!doctype html><html lang="en"><title>bad</title><body>
 <p>$$x$$</p><p>\\(y\\)</p><p>$z_1$</p> <code>$$</code> costs $5, not $6
 <div class="math">\\[ unset \\]</div><div style="width: 9px; overflow: auto"
 class="math" id="long"><b class="eqno">(1)</b><mjx-container>xxxxxxxxx</mjx-container></div>
+<div class="math" style="width: 300px"><mjx-container><mjx-linebox style="display: block;
+width: 60px">a =</mjx-linebox></mjx-container></div>
 <mjx-merror>Undefined control sequence</mjx-merror>
 <a href="nowhere.html">page</a> <a href="bad.html#nowhere">place</a>
 <a id="here" href="#here">good</a>
@@ -332,6 +339,7 @@ def test_the_inspection_sees_every_kind_of_trouble(chromium: Any, tmp_path: Path
     kinds = [problem.partition(":")[0] for problem in visit.found["problems"]]
     assert sorted(kinds) == sorted(
         ["formula with an error", "formula not rendered", "formula cut off"]
+        + ["formula broken too early"]
         + ["raw mathematics"] * 3
         + ["broken picture"] * 2
     )
