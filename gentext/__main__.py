@@ -417,12 +417,15 @@ def _show(texts: list[str], out: Path | None) -> None:
 def _save_rows(rows: Any, file: Path) -> None:
     """Write examples (n, features) as comma-separated values under the names x1, x2, ..."""
     import csv
+    import io
 
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(f"x{column + 1}" for column in range(rows.shape[1]))
-        writer.writerows([f"{value:.6g}" for value in row] for row in rows.tolist())
-    typer.echo(f"saved {file}")
+    from gentext.plot import write_whole
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(f"x{column + 1}" for column in range(rows.shape[1]))
+    writer.writerows([f"{value:.6g}" for value in row] for row in rows.tolist())
+    typer.echo(f"saved {write_whole(file, text.getvalue().encode())}")
 
 
 def _draw_pixels(name: str, model: Any, n: int, options: dict[str, Any]) -> Any:

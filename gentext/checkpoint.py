@@ -146,9 +146,7 @@ def restore(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
                 f"{path} does not fit: {name} has shape {tuple(tensor.shape)} in the file and "
                 f"{tuple(wanted[name].shape)} in the model; build the model with the file's sizes"
             )
-    with torch.no_grad():
-        for name, tensor in found.items():
-            wanted[name].copy_(tensor)
+    model.load_state_dict(found, strict=False)  # so that the hooks of layers are called
 
 
 def check_same_model(model: Model, header: dict[str, Any], path: Path) -> None:

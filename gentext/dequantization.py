@@ -37,14 +37,16 @@ def dequantize(x: Tensor, levels: int, *, generator: torch.Generator | None = No
 
     Source: Theis et al., ICLR 2016.
     """
+    k = numbers(x, levels)
     u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-    return (numbers(x, levels) + u) / levels
+    return (k + u) / levels
 
 
 def numbers(x: Tensor, levels: int) -> Tensor:
     """k = x (levels − 1), whole numbers; raises ValueError where ``x`` is anything else."""
-    if levels < 2:
-        raise ValueError(f"got levels={levels}; there are at least 2")
+    _check_levels(levels)
+    if not x.is_floating_point():
+        raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
     k = (x * (levels - 1)).round()
     if not torch.compiler.is_compiling() and x.device.type == "cpu":
         off = float((x * (levels - 1) - k).abs().max())
@@ -54,6 +56,11 @@ def numbers(x: Tensor, levels: int) -> Tensor:
                 "of levels that the data have, and values in [0, 1]"
             )
     return k
+
+
+def _check_levels(levels: int) -> None:
+    if levels < 2:
+        raise ValueError(f"got levels={levels}; there are at least 2")
 
 
 def quantize(v: Tensor, levels: int) -> Tensor:
@@ -103,6 +110,7 @@ class ImageFlow(Model):
             raise ValueError(f"unknown flow {flow!r}: choose one of {', '.join(FLOWS)}")
         if noise not in NOISES:
             raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
+        _check_levels(levels)
         self.shape, self.levels, size = tuple(shape), levels, math.prod(shape)
         place = {"shape": shape} if flow == "glow" else {"features": size}
         self.flow: Flow = FLOWS[flow](**place, **options)

@@ -21,15 +21,17 @@ Field = Callable[[Tensor], Tensor]
 
 def exact_divergence(f: Field, x: Batch) -> tuple[Batch, PerExample]:
     """f(x) and tr ∂f/∂x of each example, by as many passes as an example has values."""
-    with torch.enable_grad():
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        y = f(x)
+    wanted = torch.is_grad_enabled()  # of the trace
+    with torch.inference_mode(False), torch.enable_grad():
+        x, y = _applied(f, x)
+        if not y.requires_grad:
+            return y, x.new_zeros(len(x))
         flat = y.flatten(1)
         rows = [
-            torch.autograd.grad(flat[:, i].sum(), x, retain_graph=True, create_graph=True)[0]
+            torch.autograd.grad(flat[:, i].sum(), x, retain_graph=True, create_graph=wanted)[0]
             for i in range(flat.shape[1])
         ]
-    trace = torch.stack([row.flatten(1)[:, i] for i, row in enumerate(rows)]).sum(0)
+        trace = torch.stack([row.flatten(1)[:, i] for i, row in enumerate(rows)]).sum(0)
     return (y, trace) if torch.is_grad_enabled() else (y.detach(), trace.detach())
 
 
@@ -43,12 +45,27 @@ def hutchinson_divergence(f: Field, x: Batch, epsilon: Batch) -> tuple[Batch, Pe
 
     Source: Hutchinson, Communications in Statistics 1989; Grathwohl et al., ICLR 2019.
     """
-    with torch.enable_grad():
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        y = f(x)
-        (product,) = torch.autograd.grad(y, x, epsilon, create_graph=True)
-    trace = (product * epsilon).flatten(1).sum(1)
+    wanted = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.enable_grad():
+        x, y = _applied(f, x)
+        if not y.requires_grad:
+            return y, x.new_zeros(len(x))
+        epsilon = epsilon.clone() if epsilon.is_inference() else epsilon
+        (product,) = torch.autograd.grad(y, x, epsilon, create_graph=wanted)
+        trace = (product * epsilon).flatten(1).sum(1)
     return (y, trace) if torch.is_grad_enabled() else (y.detach(), trace.detach())
+
+
+def _applied(f: Field, x: Batch) -> tuple[Batch, Batch]:
+    """x as a variable, and f(x) of the same shape."""
+    x = x if x.requires_grad else x.detach().clone().requires_grad_()
+    y = f(x)
+    if y.shape != x.shape:
+        raise ValueError(
+            f"got f(x) of shape {tuple(y.shape)} for x of {tuple(x.shape)}; a divergence needs a "
+            "field with as many values as there are dimensions"
+        )
+    return x, y
 
 
 def draw_noise(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from gentext.core import Model, check_examples
 from gentext.shapes import Context, Flat, PerExample, Scalar
 from gentext.transforms import (
+    BOUND,
     Compose,
     Coupling,
     Inverse,
@@ -42,10 +43,17 @@ class NormalBase(nn.Module):
         """log p(z) in nats."""
         return -0.5 * (z.square().sum(1) + self.features * math.log(2 * math.pi))
 
-    def sample(self, n: int, like: Tensor, generator: torch.Generator | None = None) -> Flat:
-        """``n`` draws, of the type and on the device of ``like``."""
+    def sample(
+        self,
+        n: int,
+        like: Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Flat:
+        """``n`` draws, of the type and on the device of ``like``, scaled by ``temperature``."""
         shape = (n, self.features)
-        return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+        z = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+        return z if temperature == 1 else z * temperature
 
 
 class UniformBase(nn.Module):
@@ -63,11 +71,19 @@ class UniformBase(nn.Module):
         each = -self.features * math.log(self.high - self.low)
         return torch.where(inside, z.new_full((len(z),), each), -math.inf)
 
-    def sample(self, n: int, like: Tensor, generator: torch.Generator | None = None) -> Flat:
-        """``n`` draws."""
+    def sample(
+        self,
+        n: int,
+        like: Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Flat:
+        """``n`` draws, at a ``temperature`` below 1 nearer to the middle."""
+        if temperature > 1:
+            raise ValueError(f"got temperature={temperature}; of a bounded base it is at most 1")
         shape = (n, self.features)
         u = torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
-        return self.low + (self.high - self.low) * u
+        return self.low + (self.high - self.low) * (0.5 + temperature * (u - 0.5))
 
 
 class MixtureBase(nn.Module):
@@ -89,12 +105,18 @@ class MixtureBase(nn.Module):
         constant = 0.5 * self.features * math.log(2 * math.pi)
         return (each + self.weights.log_softmax(0)).logsumexp(1) - constant
 
-    def sample(self, n: int, like: Tensor, generator: torch.Generator | None = None) -> Flat:
-        """``n`` draws."""
+    def sample(
+        self,
+        n: int,
+        like: Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Flat:
+        """``n`` draws, at a ``temperature`` below 1 nearer to the means."""
         k = torch.multinomial(self.weights.softmax(0), n, replacement=True, generator=generator)
         shape = (n, self.features)
         noise = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
-        return self.means[k] + self.log_scales[k].exp() * noise
+        return self.means[k] + self.log_scales[k].exp() * noise * temperature
 
 
 class Flow(Model):
@@ -143,24 +165,38 @@ class Flow(Model):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Flat:
-        """``n`` draws; below 1, the ``temperature`` shrinks z, towards what is typical less."""
+        """``n`` draws; below 1, the ``temperature`` brings z nearer to the modes of the base."""
         if n < 1:
             raise ValueError(f"got n={n}; ask for at least 1 draw")
         if not 0 <= temperature < math.inf:
             raise ValueError(f"got temperature={temperature}; it must be at least 0, and finite")
         self._check_context(n, context)
         like = next(self.parameters(), torch.empty(0))
-        with torch.inference_mode():
-            z = self.base.sample(n, like, generator)
-            z = z if temperature == 1 else z * temperature
-            x = self.map.inverse_and_log_det(z, context)[0]
+        quiet = torch.no_grad if torch.compiler.is_compiling() else torch.inference_mode
+        training = self.training
+        self.eval()
+        try:
+            with quiet():
+                z = self.base.sample(n, like, generator, temperature)
+                x = self.map.inverse_and_log_det(z, context)[0]
+        finally:
+            self.train(training)
         return x.clone()  # outside, so that gradients may be taken with them
 
     def check(self, x: Tensor, context: Tensor | None = None) -> None:
         """Raise ValueError for data that a flow cannot be trained on."""
         self._check(x, context)
-        values = x.flatten()[:20_000]
-        if len(values) > 1000 and len(values.unique()) < len(values) / 20:
+        if isinstance(self.base, UniformBase):
+            with torch.no_grad():
+                outside = self.log_prob(x, context).isinf()
+            if bool(outside.any()):
+                raise ValueError(
+                    f"{int(outside.sum())} of {len(x)} examples have density 0, as the base is "
+                    "bounded: scale the data into it, or take base='normal'"
+                )
+        for values in (x.flatten()[:20_000], *x[:2000].t()):
+            if len(values) <= 1000 or len(values.unique()) >= len(values) / 20:
+                continue
             raise ValueError(
                 f"these data take {len(values.unique())} values only, on which a density can grow "
                 "without bound: add noise with gt.dequantization.dequantize, or use an ImageFlow"
@@ -178,18 +214,25 @@ class Flow(Model):
                 f"got a context of shape {shape}, but this flow was built for {expected}: pass "
                 "one row for each example, or build it with context= their length"
             )
+        if context is not None:
+            check_examples(context, (self.context,))
 
 
 BASES = {"normal": NormalBase, "uniform": UniformBase}
 
 
-def _base(base: str | int, features: int) -> nn.Module:
+def _base(base: str | int, features: int, *, bounded: bool = False) -> nn.Module:
     if isinstance(base, int):
         return MixtureBase(features, base)
     if base not in BASES:
         raise ValueError(
             f"unknown base {base!r}: choose one of {', '.join(BASES)}, "
             "or a number of normals to mix"
+        )
+    if base == "uniform" and not bounded:
+        raise ValueError(
+            "affine layers stretch without end, and push data out of a uniform base: use an NSF, "
+            "or base='normal'"
         )
     return BASES[base](features)
 
@@ -201,7 +244,7 @@ class RealNVP(Flow):
         features: values of an example, at least 2; context: length of what it is conditioned on.
         transforms: number of layers; hidden: sizes of the hidden layers of each one's network.
         dropout: share of the hidden units that are left out in training.
-        base: "normal", "uniform" on [-1, 1], or the number of normals in a learned mixture.
+        base: "normal", or the number of normals in a learned mixture.
 
     Source: Dinh et al., ICLR 2017.
     """
@@ -226,10 +269,10 @@ class RealNVP(Flow):
 class NSF(Flow):
     """Neural spline flow: rational-quadratic splines of ``bins`` bins instead of affine maps.
 
-    They bend what lies within ±5: scale the data to fit. With ``autoregressive`` each value depends
-    on all before it, instead of one half on the other.
+    They bend what lies within ±5 (±1 for a uniform base): scale the data to fit. With
+    ``autoregressive`` each value depends on all before it, instead of one half on the other.
 
-    Arguments: the others as of ``RealNVP``.
+    Arguments: the others as of ``RealNVP``; base: also "uniform" on [-1, 1].
 
     Source: Durkan et al., NeurIPS 2019.
     """
@@ -247,13 +290,14 @@ class NSF(Flow):
         base: str | int = "normal",
     ) -> None:
         layer: Any = MaskedAutoregressive if autoregressive else Coupling
-        turn = "reverse" if autoregressive else "odd"
+        turn, bound = "reverse" if autoregressive else "odd", 1.0 if base == "uniform" else BOUND
         options = {"context": context, "hidden": hidden, "dropout": dropout}
         layers = [
-            layer(features, bend=Spline(bins), **options, **{turn: odd})
+            layer(features, bend=Spline(bins, bound), **options, **{turn: odd})
             for odd in _turns(transforms)
         ]
-        super().__init__(base=_base(base, features), transforms=layers, context=context)
+        start = _base(base, features, bounded=True)
+        super().__init__(base=start, transforms=layers, context=context)
 
 
 class MAF(Flow):
@@ -299,6 +343,8 @@ class IAF(MAF):
     """
 
     def __init__(self, **options: Any) -> None:
+        if options.get("dropout"):
+            raise ValueError("an IAF is scored one value after the other, without dropout: use 0")
         super().__init__(**options)
         layers: Any = self.map.transforms
         self.map = Compose([Inverse(layer) for layer in layers])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from gentext.transforms import (
     ShiftAndScale,
     Spline,
     Transform,
+    plain_precision,
 )
 
 
@@ -46,10 +48,11 @@ class ActNorm(Transform):
         )
         self.register_buffer("ready", torch.tensor(False))
         self.waiting = True  # what ``ready`` says, where no device need be asked
-        self.register_load_state_dict_post_hook(lambda *_: self._update())
+        self.register_load_state_dict_post_hook(ActNorm._loaded)
 
-    def _update(self) -> None:
-        self.waiting = not bool(self.ready)
+    @staticmethod
+    def _loaded(module: ActNorm, _: Any) -> None:
+        module.waiting = not bool(module.ready)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z and h w Σ log s."""
@@ -87,12 +90,12 @@ class InvertibleConv1x1(InvertibleLinear):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and h w Σ u."""
         log_det = self.log_u.sum().mul(_places(x)).expand(len(x))
-        return conv2d(x, self.matrix()[:, :, None, None]), log_det
+        return _multiply(self.matrix(), x), log_det
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """W⁻¹ z."""
         log_det = self.log_u.sum().mul(-_places(z)).expand(len(z))
-        return conv2d(z, self.inverse_matrix()[:, :, None, None]), log_det
+        return _multiply(self.inverse_matrix(), z), log_det
 
 
 class Squeeze(Transform):
@@ -134,7 +137,7 @@ class ChannelCoupling(Transform):
 
     def _map(self, x: Tensor, *, inverse: bool) -> Mapped:
         kept, bent = x[:, : self.kept], x[:, self.kept :]
-        made = self.net(kept).unflatten(1, (self.bend.per_value, -1)).transpose(0, 1)
+        made = self.net(kept).to(x.dtype).unflatten(1, (self.bend.per_value, -1)).transpose(0, 1)
         bent, slopes = (self.bend.inverse if inverse else self.bend)(made, bent)
         return torch.cat([kept, bent], 1), slopes.flatten(1).sum(1)
 
@@ -157,6 +160,8 @@ class Multiscale(Transform):
         self, shape: Sequence[int], *, scales: int, steps: int, hidden: int, bins: int | None
     ) -> None:
         super().__init__()
+        if len(shape) != 3:
+            raise ValueError(f"got shape {tuple(shape)}; give (channels, height, width)")
         channels, height, width = shape
         if scales < 1 or height % 2**scales or width % 2**scales:
             raise ValueError(
@@ -224,6 +229,11 @@ class Glow(Flow):
     ) -> None:
         multiscale = Multiscale(shape, scales=scales, steps=steps, hidden=hidden, bins=bins)
         super().__init__(base=NormalBase(math.prod(shape)), transforms=[multiscale])
+
+
+def _multiply(matrix: Tensor, x: Tensor) -> Tensor:
+    with plain_precision(x):
+        return conv2d(x, matrix.to(x.dtype)[:, :, None, None])
 
 
 def _channels(values: Tensor, like: Tensor) -> Tensor:

@@ -197,6 +197,8 @@ class MaskedMLP(nn.Module):
         super().__init__()
         self.features, self.outputs = features, outputs
         self.order = [features - 1 - d if reverse else d for d in range(features)]
+        if not hidden:
+            raise ValueError("got hidden=(); give the size of at least one layer")
         first, *others, last = made_masks(features, hidden, outputs)
         last = last.unflatten(0, (outputs, features))[:, self.order].flatten(0, 1)
         first = torch.cat([first[:, self.order], torch.ones(len(first), context)], 1)

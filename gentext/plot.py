@@ -144,7 +144,7 @@ def save_grid(x: Tensor, path: str | os.PathLike[str], columns: int | None = Non
     buffer = io.BytesIO()
     enlarged = page.repeat(scale, axis=0).repeat(scale, axis=1)
     Image.fromarray(enlarged).save(buffer, format="PNG", optimize=True)
-    return _write(Path(path), buffer.getvalue())
+    return write_whole(Path(path), buffer.getvalue())
 
 
 def curves(
@@ -301,7 +301,8 @@ def _name(ax: matplotlib.axes.Axes, at: np.ndarray, text: str) -> None:
     ax.text(float(at[0]), float(at[1]), text, path_effects=halo, **place)
 
 
-def _write(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file, all of it or nothing."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)

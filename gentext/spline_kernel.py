@@ -43,6 +43,9 @@ def bend(
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return bend(parameters.to(value.dtype), value, bound, inverse=inverse)
+    if value.element_size() < 4:  # the bins' ends need more digits than 16 bits have
+        y, log = bend(parameters.float(), value.float(), bound, inverse=inverse)
+        return y.to(value.dtype), log.to(value.dtype)
     return _Bend.apply(parameters, value, bound, inverse)
 
 
@@ -57,16 +60,18 @@ class _Bend(torch.autograd.Function):
         inner = value.clamp(-bound, bound)
         at, own = _own_bin(parameters, inner, bound, axis=int(inverse))
         if inverse:
-            xi = place_in_bin(at, inner - at.y)
+            xi = place_in_bin(at, (inner - at.y).clamp(min=0).minimum(at.h)).clamp(0, 1)
             found, terms = torch.addcmul(at.x, xi, at.w), _terms(at, xi)
         else:
-            xi = (inner - at.x) / at.w
+            xi = ((inner - at.x) / at.w).clamp(0, 1)
             terms = _terms(at, xi)
             found = torch.addcmul(at.y, at.h, terms.part)
-        log = terms.slope.log()
-        ctx.save_for_backward(parameters, value, *own, *at, *terms, inner == value)
+        inside = (value > -bound) & (value < bound)
+        log = torch.where(inside, terms.slope.log(), 0.0)
+        found = torch.where(inside, found, value)
+        ctx.save_for_backward(parameters, value, *own, *at, *terms, inside)
         ctx.bound, ctx.inverse = bound, inverse
-        return found + (value - inner), -log if inverse else log
+        return found, -log if inverse else log
 
     @staticmethod
     def backward(ctx: Any, g_found: Tensor, g_log: Tensor) -> tuple[Any, ...]:

@@ -12,8 +12,10 @@ Source: Dinh et al., ICLR 2017; Papamakarios et al., NeurIPS 2017.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,13 @@ BOUND = 5.0  # splines bend what lies within ±BOUND
 LOG_SCALE = 3.0  # most that an affine layer scales by, as a logarithm
 
 Mapped = tuple[Tensor, Tensor]  # what a transform gives: values (n, *event), log_det (n,)
+
+
+def plain_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Autocast off, where the device of ``like`` has it."""
+    device = like.device.type
+    there = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if there else contextlib.nullcontext()
 
 
 class Transform(nn.Module):
@@ -174,6 +183,7 @@ class Coupling(Transform):
         bent, kept = halves[self.odd], halves[1 - self.odd]
         read = kept.t() if context is None else torch.cat([kept.t(), context], 1)
         parameters = to_columns(self.net, read).unflatten(0, (self.bend.per_value, self.bent))
+        parameters = parameters.to(x.dtype)  # autocast's 16 bits are not for slopes
         changed, slopes = (self.bend.inverse if inverse else self.bend)(parameters, bent)
         pair = (kept, changed) if self.odd else (changed, kept)
         return _interleave(*pair).t(), slopes.sum(0)
@@ -257,6 +267,11 @@ class MaskedAutoregressive(Transform):
         super().__init__()
         if features < 1:
             raise ValueError(f"got features={features}; there must be at least 1")
+        if any(units < features - 1 for units in hidden):
+            raise ValueError(
+                f"got hidden={tuple(hidden)}; give each layer at least {features - 1} units, or "
+                f"the last of {features} features sees only some of those before it"
+            )
         self.bend = bend or ShiftAndScale()
         self.net = MaskedMLP(
             features,
@@ -270,7 +285,7 @@ class MaskedAutoregressive(Transform):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z, all values at once."""
-        z, slopes = self.bend(self.net.columns(x, context), x.t())
+        z, slopes = self.bend(self.net.columns(x, context).to(x.dtype), x.t())
         return z.t(), slopes.sum(0)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
@@ -278,7 +293,7 @@ class MaskedAutoregressive(Transform):
         reader, rows = self.net.read(len(z), context), z.t().split(1)
         found, slopes = list(rows), []
         for d in self.net.order:
-            found[d], slope = self.bend.inverse(reader.parameters()[:, None], rows[d])
+            found[d], slope = self.bend.inverse(reader.parameters().to(z.dtype)[:, None], rows[d])
             reader.add(found[d][0])
             slopes.append(slope)
         return torch.cat(found).t(), torch.cat(slopes).sum(0)
@@ -314,9 +329,13 @@ class InvertibleLinear(Transform):
 
         Raises ValueError where it is singular: then no inverse exists.
         """
+        if matrix.shape != self.lower.shape:
+            raise ValueError(f"got a matrix {tuple(matrix.shape)}; give {tuple(self.lower.shape)}")
         order, lower, upper = torch.linalg.lu(matrix)
         diagonal = upper.diagonal()
-        if not bool(torch.isfinite(diagonal).all() and (diagonal.abs() > 1e-12).all()):
+        size = diagonal.abs()
+        least = len(size) * torch.finfo(size.dtype).eps * size.max()
+        if not bool(torch.isfinite(diagonal).all() and (size > least).all()):
             raise ValueError("this matrix is singular, so the flow has no inverse: choose another")
         self.order.copy_(order)
         self.sign.copy_(diagonal.sign())
@@ -333,14 +352,18 @@ class InvertibleLinear(Transform):
 
     def matrix(self) -> Tensor:
         """W = P L U."""
-        left, right = self.factors()
-        return self.order @ left @ right
+        with plain_precision(self.lower):
+            left, right = self.factors()
+            return self.order @ left @ right
 
     def inverse_matrix(self) -> Tensor:
         """W⁻¹, by two triangular systems."""
-        left, right = self.factors()
-        half = torch.linalg.solve_triangular(left, self.order.t(), upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(right, half, upper=True)
+        dtype = torch.promote_types(self.lower.dtype, torch.float32)  # LAPACK knows no 16 bits
+        left, right = (part.to(dtype) for part in self.factors())
+        half = torch.linalg.solve_triangular(
+            left, self.order.t().to(dtype), upper=False, unitriangular=True
+        )
+        return torch.linalg.solve_triangular(right, half, upper=True).to(self.lower.dtype)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and Σ u."""

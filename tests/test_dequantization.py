@@ -111,6 +111,10 @@ def test_images_are_drawn_on_the_levels_of_the_data() -> None:
 
 
 def test_bad_input_is_explained() -> None:
+    with pytest.raises(ValueError, match="levels=1; there are at least 2"):
+        ImageFlow(shape=(1, 2, 2), levels=1)
+    with pytest.raises(ValueError, match=r"torch\.uint8; give floats"):
+        dequantize(torch.zeros(2, 4, dtype=torch.uint8), 256)
     model = ImageFlow(shape=(1, 2, 2), levels=17)
     with pytest.raises(ValueError, match=r"not grey values k/16, k = 0 to 16"):
         model.elbo(torch.rand(3, 1, 2, 2, dtype=torch.float32))

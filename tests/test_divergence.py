@@ -61,6 +61,17 @@ def test_normal_noise_has_the_larger_variance_of_the_formula() -> None:
     assert float(variance) > 2 * float((s**2).sum() - (s.diagonal() ** 2).sum()) + 1
 
 
+def test_constant_fields_inference_and_wrong_shapes() -> None:
+    x = torch.randn(4, 3)
+    epsilon = draw_noise(x)
+    for method in (exact_divergence, lambda f, x: hutchinson_divergence(f, x, epsilon)):
+        assert method(torch.ones_like, x)[1].tolist() == [0.0] * 4
+        with torch.inference_mode():
+            assert method(lambda v: 2 * v, x)[1].tolist() == [6.0] * 4
+        with pytest.raises(ValueError, match=r"\(4, 2\) for x of \(4, 3\)"):
+            method(lambda v: v[:, :2], x)
+
+
 def test_noise_is_signs_or_normal_and_follows_its_generator() -> None:
     like = torch.zeros(20_000, 2)
     g = torch.Generator().manual_seed(0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from torch.distributions import (
 from gentext.core import Density, Encodes, Samples
 from gentext.flow import IAF, MAF, NSF, Flow, MixtureBase, NormalBase, RealNVP, UniformBase
 from gentext.glow import Glow
+from gentext.train import TrainConfig, fit
 from gentext.transforms import Affine, Compose, Coupling, MaskedAutoregressive, Spline, Transform
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -208,6 +212,95 @@ def test_temperature_narrows_what_is_drawn() -> None:
     torch.testing.assert_close(same, same[:1].expand(3, -1))
 
 
+def test_temperature_follows_the_base() -> None:
+    """Draws of a mixture near its means, and of a uniform base near its middle, never outside."""
+    flow, g = FLOWS["realnvp"](features=2, base=2).double(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        flow.base.means.copy_(torch.tensor([[10.0, 0.0], [-10.0, 0.0]]))
+    drawn = flow.sample(4000, temperature=0.5, generator=g)
+    assert torch.equal(drawn[:, 0].abs() > 5, torch.ones(4000, dtype=torch.bool))
+    assert float(drawn[:, 1].std()) == pytest.approx(0.5, rel=0.05)
+    bounded = Flow(base=UniformBase(2, 2.0, 3.0), transforms=[Coupling(2, hidden=(3,))]).double()
+    half = bounded.sample(4000, temperature=0.5, generator=g)
+    assert float(half.min()) == pytest.approx(2.25, abs=0.01)
+    assert float(half.max()) == pytest.approx(2.75, abs=0.01)
+    with pytest.raises(ValueError, match=r"temperature=1\.5; of a bounded base"):
+        bounded.sample(2, temperature=1.5)
+
+
+def test_a_flow_on_a_bounded_base_learns_and_refuses_what_lies_outside() -> None:
+    x = (0.5 * torch.randn(2000, 2)).tanh() * 0.9
+    flow = NSF(features=2, transforms=2, hidden=(16,), base="uniform").double()
+    flow.check(x)
+    before = float(flow.loss(x).detach())
+    assert before == pytest.approx(2 * math.log(2))  # it begins as the identity
+    optimizer = torch.optim.Adam(flow.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        flow.loss(x).backward()
+        optimizer.step()
+    assert float(flow.loss(x).detach()) < before - 0.1
+    assert float(flow.sample(500).abs().max()) <= 1
+    with pytest.raises(ValueError, match="have density 0, as the base is bounded"):
+        flow.check(3 * x)
+    for family in (RealNVP, MAF, IAF):
+        with pytest.raises(ValueError, match="push data out of a uniform base"):
+            family(features=2, base="uniform")
+
+
+def test_drawing_in_training_is_as_in_evaluation_and_goes_back() -> None:
+    flow = RealNVP(features=4, transforms=2, hidden=(32,), dropout=0.5).double().train()
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    a, b = (flow.sample(9, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert flow.training
+    with pytest.raises(ValueError, match="without dropout"):
+        IAF(features=4, dropout=0.5)
+
+
+def test_glow_draws_and_scores_in_sixteen_bits_as_in_more() -> None:
+    """Away from the identity, under autocast and as a model of 16 bits."""
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+    flow = Glow(shape=(1, 8, 8), scales=2, steps=3, hidden=8, bins=6)
+    flow.loss(torch.randn(100, 64))
+    with torch.no_grad():
+        for parameter in flow.eval().parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    x = torch.randn(50, 64)
+    with torch.no_grad():
+        exact = flow.log_prob(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = flow.log_prob(x)
+            back = flow.decode(flow.encode(x))
+    assert bool(torch.isfinite(rough).all())
+    assert float((rough - exact).abs().mean()) < 0.01 * float(exact.abs().mean())
+    torch.testing.assert_close(back, x, atol=0.1, rtol=0)
+    drawn = flow.to(torch.bfloat16).sample(3)
+    assert drawn.dtype == torch.bfloat16
+    assert bool(torch.isfinite(drawn).all())
+
+
+def test_a_restored_glow_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Its first batch is not standardised a second time."""
+    torch.manual_seed(0)
+    x, whole = torch.randn(64, 16) * 3 + 1, {}
+    for name, stops in {"at once": (8,), "in two": (4, 8)}.items():
+        for steps in stops:
+            torch.manual_seed(1)
+            flow = Glow(shape=(1, 4, 4), scales=1, steps=2, hidden=4)
+            config = TrainConfig(steps=steps, batch_size=16, schedule="constant")
+            fit(flow, (x,), config, out=tmp_path / name, resume=True, progress=False)
+        whole[name] = flow
+    with torch.no_grad():
+        assert torch.equal(*(flow.log_prob(x) for flow in whole.values()))
+    again = copy.deepcopy(whole["at once"])
+    assert pickle.loads(pickle.dumps(again)).map is not None
+    assert not [m for m in again.modules() if getattr(m, "waiting", False)]
+
+
 @pytest.mark.parametrize("family", [RealNVP, NSF, MAF])
 def test_dropout_acts_in_training_and_never_else(family: type[Flow]) -> None:
     flow = family(features=4, transforms=2, hidden=(64,), dropout=0.5).double()  # type: ignore[call-arg]
@@ -271,8 +364,19 @@ def test_bad_input_is_explained() -> None:
     with pytest.raises(ValueError, match="NaN"):
         flow.log_prob(x / 0 * 0, context)
     with pytest.raises(ValueError, match="17 values only, on which a density can grow"):
-        FLOWS["maf"](features=64).check(torch.randint(17, (100, 64)) / 16)
-    FLOWS["maf"](features=64).check(torch.randn(100, 64))
+        MAF(features=64).double().check(torch.randint(17, (100, 64)) / 16)
+    mixed = torch.stack([torch.randn(3000), torch.randint(0, 2, (3000,)).double()], 1)
+    with pytest.raises(ValueError, match="2 values only"):
+        FLOWS["maf"](features=2).check(mixed)
+    MAF(features=64).double().check(torch.randn(100, 64))
+    with pytest.raises(ValueError, match="NaN"):
+        flow.log_prob(x, context * math.nan)
+    with pytest.raises(ValueError, match=r"hidden=\(\); give the size"):
+        MAF(features=4, hidden=())
+    with pytest.raises(ValueError, match=r"each layer at least 63 units"):
+        MAF(features=64, hidden=(16,))
+    with pytest.raises(ValueError, match=r"shape \(64,\); give \(channels"):
+        Glow(shape=(64,))
     for options, message in (
         ({"base": "cauchy"}, "unknown base 'cauchy': choose one of normal, uniform"),
         ({"base": 0}, "got components=0"),

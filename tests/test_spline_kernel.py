@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gentext import spline
+from gentext.spline import make_knots
 from gentext.spline_kernel import bend
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -59,6 +60,22 @@ def test_outside_it_is_the_identity_with_finite_gradients() -> None:
         by_parameters, by_x = torch.autograd.grad(y.sum() + log_slope.sum(), [parameters, x])
         assert bool(torch.isfinite(by_parameters).all())
         assert bool((by_x[:, [0, 2, 3, 5]] == 1).all())
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_in_single_precision_it_is_exact_outside_and_finite_at_the_knots(inverse: bool) -> None:
+    torch.manual_seed(0)
+    parameters = 3 * torch.randn(23, 1, 20_000, dtype=torch.float32)
+    knots = make_knots(parameters, 5.0)
+    for k in range(9):
+        value, log = bend(parameters, (knots.y if inverse else knots.x)[k], 5.0, inverse=inverse)
+        assert bool(torch.isfinite(log).all())
+        assert bool(torch.isfinite(value).all())
+    for outside in (-7.0, 5.5, 1e4):
+        x = torch.full((1, 20_000), outside, dtype=torch.float32)
+        value, log = bend(parameters, x, 5.0, inverse=inverse)
+        assert torch.equal(value, x)
+        assert torch.equal(log, torch.zeros_like(x))
 
 
 def test_other_shapes_and_half_precision_parameters() -> None:

@@ -181,7 +181,7 @@ def test_an_autoregressive_layer_is_a_gaussian_model_of_each_value() -> None:
     assert bool((jacobian.triu(1) == 0).all())
 
 
-@pytest.mark.parametrize("hidden", [(7,), (16, 5), (3, 9, 4)])
+@pytest.mark.parametrize("hidden", [(7,), (16, 5), (5, 9, 6)])
 @pytest.mark.parametrize("features", [1, 2, 6])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_reading_one_by_one_gives_what_one_pass_gives(
@@ -239,6 +239,11 @@ def test_the_convolution_multiplies_by_the_matrix_that_it_was_given() -> None:
 def test_what_cannot_be_inverted_or_split_is_refused() -> None:
     with pytest.raises(ValueError, match="singular"):
         InvertibleLinear(2).set_matrix(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="singular"):
+        InvertibleLinear(4).double().set_matrix(torch.randn(4, 2) @ torch.randn(2, 4))
+    InvertibleLinear(2).double().set_matrix(1e-13 * torch.eye(2))
+    with pytest.raises(ValueError, match=r"got a matrix \(1, 1\); give \(2, 2\)"):
+        InvertibleLinear(2).set_matrix(torch.ones(1, 1))
     with pytest.raises(ValueError, match="got features=1; a coupling needs two parts"):
         Coupling(1)
     with pytest.raises(ValueError, match="got features=0"):
