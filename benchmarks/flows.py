@@ -1,7 +1,7 @@
 """Flows beside those of zuko, nflows and normflows of equal architecture.
 
-All have the same layers with the same networks, in 64 and in 2 dimensions, and take batches of
-512. `density` is the log-density of a batch and its gradient in the parameters; `draws` are 512
+All have the same layers with networks of the same sizes (the affine layers of normflows have two
+of them, one for the scales and one for the shifts), in 64 and in 2 dimensions, with batches of 512. `density` is the log-density of a batch and its gradient in the parameters; `draws` are 512
 samples. Peers that are not installed are left out: `pip install zuko nflows normflows`.
 """
 
@@ -102,7 +102,7 @@ def nflows(kind: str, features: int) -> Contender:
         else:
             layers += [
                 transforms.MaskedAffineAutoregressiveTransform(
-                    features, HIDDEN[0], num_blocks=2, use_residual_blocks=False
+                    features, HIDDEN[0], num_blocks=1, use_residual_blocks=False
                 ),
                 transforms.ReversePermutation(features),
             ]
@@ -142,7 +142,7 @@ def normflows(kind: str, features: int) -> Contender:
         def __init__(self, _: int) -> None:
             super().__init__()
             self.layer = library.flows.MaskedAffineAutoregressive(
-                features, HIDDEN[0], num_blocks=2, use_residual_blocks=False
+                features, HIDDEN[0], num_blocks=1, use_residual_blocks=False
             )
 
         def forward(self, z: Tensor) -> Any:
