@@ -1,7 +1,8 @@
 """Flows beside those of zuko, nflows and normflows of equal architecture.
 
-All have the same layers with networks of the same sizes (the affine layers of normflows have two
-of them, one for the scales and one for the shifts), in 64 and in 2 dimensions, with batches of 512. `density` is the log-density of a batch and its gradient in the parameters; `draws` are 512
+All have the same layers with networks of the same sizes, in 64 and in 2 dimensions, with batches of
+512; only the affine layers of normflows have two networks, one for the scales and one for the
+shifts. `density` is the log-density of a batch and its gradient in the parameters; `draws` are 512
 samples. Peers that are not installed are left out: `pip install zuko nflows normflows`.
 """
 
