@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from benchmarks import alternate, table
 from gentext.flow import MAF, Flow, NormalBase
@@ -103,7 +104,7 @@ def nflows(kind: str, features: int) -> Contender:
         else:
             layers += [
                 transforms.MaskedAffineAutoregressiveTransform(
-                    features, HIDDEN[0], num_blocks=1, use_residual_blocks=False
+                    features, HIDDEN[0], num_blocks=1, use_residual_blocks=False, activation=silu
                 ),
                 transforms.ReversePermutation(features),
             ]
@@ -143,7 +144,7 @@ def normflows(kind: str, features: int) -> Contender:
         def __init__(self, _: int) -> None:
             super().__init__()
             self.layer = library.flows.MaskedAffineAutoregressive(
-                features, HIDDEN[0], num_blocks=1, use_residual_blocks=False
+                features, HIDDEN[0], num_blocks=1, use_residual_blocks=False, activation=silu
             )
 
         def forward(self, z: Tensor) -> Any:
