@@ -2,7 +2,8 @@
 
 All have the same layers with networks of the same sizes, in 64 and in 2 dimensions, with batches of
 512; only the affine layers of normflows have two networks, one for the scales and one for the
-shifts. `density` is the log-density of a batch and its gradient in the parameters; `draws` are 512
+shifts, and the masked networks of nflows and normflows no activation after their first layer.
+`density` is the log-density of a batch and its gradient in the parameters; `draws` are 512
 samples. Peers that are not installed are left out: `pip install zuko nflows normflows`.
 """
 
