@@ -90,12 +90,16 @@ class InvertibleConv1x1(InvertibleLinear):
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and h w Σ u."""
         log_det = self.log_u.sum().mul(_places(x)).expand(len(x))
-        return _multiply(self.matrix(), x), log_det
+        return self._multiply(self.matrix(), x), log_det
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """W⁻¹ z."""
         log_det = self.log_u.sum().mul(-_places(z)).expand(len(z))
-        return _multiply(self.inverse_matrix(), z), log_det
+        return self._multiply(self.inverse_matrix(), z), log_det
+
+    def _multiply(self, matrix: Tensor, x: Tensor) -> Tensor:
+        with plain_precision(x):
+            return conv2d(x, matrix.to(x.dtype)[:, :, None, None])
 
 
 class Squeeze(Transform):
@@ -229,11 +233,6 @@ class Glow(Flow):
     ) -> None:
         multiscale = Multiscale(shape, scales=scales, steps=steps, hidden=hidden, bins=bins)
         super().__init__(base=NormalBase(math.prod(shape)), transforms=[multiscale])
-
-
-def _multiply(matrix: Tensor, x: Tensor) -> Tensor:
-    with plain_precision(x):
-        return conv2d(x, matrix.to(x.dtype)[:, :, None, None])
 
 
 def _channels(values: Tensor, like: Tensor) -> Tensor:

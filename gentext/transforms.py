@@ -367,11 +367,15 @@ class InvertibleLinear(Transform):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and Σ u."""
-        return (self.matrix() @ x.t()).t(), self.log_u.sum().expand(len(x))
+        return self._multiply(self.matrix(), x), self.log_u.sum().expand(len(x))
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """W⁻¹ z."""
-        return (self.inverse_matrix() @ z.t()).t(), -self.log_u.sum().expand(len(z))
+        return self._multiply(self.inverse_matrix(), z), -self.log_u.sum().expand(len(z))
+
+    def _multiply(self, matrix: Tensor, x: Tensor) -> Tensor:
+        with plain_precision(x):
+            return x @ matrix.to(x.dtype).t()
 
 
 class Inverse(Transform):

@@ -236,6 +236,15 @@ def test_the_convolution_multiplies_by_the_matrix_that_it_was_given() -> None:
     torch.testing.assert_close(eye, torch.eye(4), atol=1e-5, rtol=0)
 
 
+def test_a_matrix_keeps_its_precision_under_autocast() -> None:
+    layer, x = InvertibleLinear(6).float(), torch.randn(5, 6, dtype=torch.float32)
+    exact = layer(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        z, _ = layer(x)
+        torch.testing.assert_close(layer.inverse_and_log_det(z)[0], x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(z, exact, atol=1e-6, rtol=0)
+
+
 def test_what_cannot_be_inverted_or_split_is_refused() -> None:
     with pytest.raises(ValueError, match="singular"):
         InvertibleLinear(2).set_matrix(torch.ones(2, 2))
