@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         autoregressive,
         bert,
         checkpoint,
+        classifier,
         conditional_vae,
         core,
         data,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         distributions,
         divergence,
         estimators,
+        fidelity,
         flow,
         glow,
         gpt,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     )
     from gentext.autoregressive import Autoregressive
     from gentext.bert import BERT
+    from gentext.classifier import Classifier, NoisyClassifier
     from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
     from gentext.core import Bound, Density, Encodes, Model, Samples
     from gentext.dequantization import ImageFlow
@@ -91,6 +94,7 @@ __all__ = [
     "Autoencoder",
     "Autoregressive",
     "Bound",
+    "Classifier",
     "ConditionalVAE",
     "DenoisingAutoencoder",
     "Density",
@@ -101,6 +105,7 @@ __all__ = [
     "ImageFlow",
     "Model",
     "NGram",
+    "NoisyClassifier",
     "PixelCNN",
     "RealNVP",
     "RecurrentLM",
@@ -113,6 +118,7 @@ __all__ = [
     "autoregressive",
     "bert",
     "checkpoint",
+    "classifier",
     "conditional_vae",
     "core",
     "data",
@@ -121,6 +127,7 @@ __all__ = [
     "distributions",
     "divergence",
     "estimators",
+    "fidelity",
     "fit",
     "flow",
     "glow",
@@ -157,6 +164,7 @@ _HOME = {
     "Autoregressive": "autoregressive",
     "BERT": "bert",
     "Bound": "core",
+    "Classifier": "classifier",
     "ConditionalVAE": "conditional_vae",
     "DenoisingAutoencoder": "autoencoder",
     "Density": "core",
@@ -173,6 +181,7 @@ _HOME = {
     "Model": "core",
     "NGram": "ngram",
     "NSF": "flow",
+    "NoisyClassifier": "classifier",
     "PPCA": "autoencoder",
     "PixelCNN": "pixelcnn",
     "RealNVP": "flow",

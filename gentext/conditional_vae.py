@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Categorical
 
+from gentext.core import check_labels
 from gentext.distributions import drawing_from
 from gentext.nets import Encoder
 from gentext.shapes import Batch, Labels, PerExample, Scalar
@@ -57,18 +58,7 @@ class ConditionalVAE(VAE):
 
     def check_labels(self, y: Tensor, n: int) -> None:
         """Raise ValueError unless ``y`` are ``n`` class indices of this model."""
-        if y.is_floating_point() or tuple(y.shape) != (n,):
-            raise ValueError(
-                f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
-                "integers: y.long()"
-            )
-        least, most = (int(v) for v in y.aminmax())
-        if least < self.least_label or most >= self.classes:
-            raise ValueError(
-                f"got label {least if least < self.least_label else most}, but this model was "
-                f"built for {self.classes} classes: labels run from {self.least_label} to "
-                f"{self.classes - 1}"
-            )
+        check_labels(y, n, self.classes, self.least_label)
 
 
 class SemiSupervisedVAE(ConditionalVAE):

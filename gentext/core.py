@@ -103,3 +103,42 @@ def check_examples(
             f"got values from {least:g} to {most:g}, but this likelihood needs them in "
             f"[{low:g}, {high:g}]: scale the data, e.g. divide 8-bit images by 255"
         )
+
+
+def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
+    """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1."""
+    if y.is_floating_point() or tuple(y.shape) != (n,):
+        raise ValueError(
+            f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
+            "integers: y.long()"
+        )
+    if y.device.type == "meta" or torch.compiler.is_compiling():
+        return
+    low, high = (int(v) for v in y.aminmax())
+    if low < least or high >= classes:
+        raise ValueError(
+            f"got label {low if low < least else high}, but this model was built for {classes} "
+            f"classes: labels run from {least} to {classes - 1}"
+        )
+
+
+def numbers(x: Tensor, levels: int) -> Tensor:
+    """k = x (levels − 1), whole numbers; raises ValueError where ``x`` is anything else."""
+    check_grey_levels(levels)
+    if not x.is_floating_point():
+        raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
+    k = (x * (levels - 1)).round()
+    if not torch.compiler.is_compiling() and x.device.type == "cpu":
+        off = float((x * (levels - 1) - k).abs().max())
+        if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
+            raise ValueError(
+                f"these are not grey values k/{levels - 1}, k = 0 to {levels - 1}: give the number "
+                "of levels that the data have, and values in [0, 1]"
+            )
+    return k
+
+
+def check_grey_levels(levels: int) -> None:
+    """Raise ValueError unless there are two grey levels at least."""
+    if levels < 2:
+        raise ValueError(f"got levels={levels}; there are at least 2")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gentext.core import Model, check_examples
+from gentext.core import Model, check_examples, check_grey_levels, numbers
 from gentext.flow import MAF, NSF, Flow, RealNVP
 from gentext.glow import Glow
 from gentext.shapes import Batch, Flat, PerExample, Scalar
@@ -40,27 +40,6 @@ def dequantize(x: Tensor, levels: int, *, generator: torch.Generator | None = No
     k = numbers(x, levels)
     u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     return (k + u) / levels
-
-
-def numbers(x: Tensor, levels: int) -> Tensor:
-    """k = x (levels − 1), whole numbers; raises ValueError where ``x`` is anything else."""
-    _check_levels(levels)
-    if not x.is_floating_point():
-        raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
-    k = (x * (levels - 1)).round()
-    if not torch.compiler.is_compiling() and x.device.type == "cpu":
-        off = float((x * (levels - 1) - k).abs().max())
-        if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
-            raise ValueError(
-                f"these are not grey values k/{levels - 1}, k = 0 to {levels - 1}: give the number "
-                "of levels that the data have, and values in [0, 1]"
-            )
-    return k
-
-
-def _check_levels(levels: int) -> None:
-    if levels < 2:
-        raise ValueError(f"got levels={levels}; there are at least 2")
 
 
 def quantize(v: Tensor, levels: int) -> Tensor:
@@ -110,7 +89,7 @@ class ImageFlow(Model):
             raise ValueError(f"unknown flow {flow!r}: choose one of {', '.join(FLOWS)}")
         if noise not in NOISES:
             raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
-        _check_levels(levels)
+        check_grey_levels(levels)
         self.shape, self.levels, size = tuple(shape), levels, math.prod(shape)
         place = {"shape": shape} if flow == "glow" else {"features": size}
         self.flow: Flow = FLOWS[flow](**place, **options)

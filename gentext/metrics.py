@@ -1,5 +1,7 @@
 """What a model is worth in numbers: likelihoods in nats and bits, and their uncertainty.
 
+What compares samples with data stands in ``fidelity`` and can be named here as well.
+
 Notation: ``log_p`` log p(x) of each example, in nats; D the number of values of an example.
 """
 
@@ -13,6 +15,11 @@ from torch import Tensor
 
 from gentext.core import Bound, Density, Model
 from gentext.distributions import drawing_from
+from gentext.fidelity import PrecisionRecall as PrecisionRecall
+from gentext.fidelity import c2st as c2st
+from gentext.fidelity import frechet_distance as frechet_distance
+from gentext.fidelity import mmd as mmd
+from gentext.fidelity import precision_recall as precision_recall
 from gentext.shapes import PerExample
 
 
@@ -66,8 +73,9 @@ def evaluate(
     error ``se`` of the last and the number ``n`` of examples. For texts there are ``perplexity``
     for each token (the end of a text is one) and ``bits_per_char`` (there it is none), or from
     masked models ``pseudo_log_prob`` and ``pseudo_perplexity``; for translations ``bleu`` and
-    ``chrf``, both from 0 to 100, and the share ``exact`` of those that are the reference. The same
-    ``seed`` gives the same numbers. ``limit`` takes only the first examples.
+    ``chrf``, both from 0 to 100, and the share ``exact`` of those that are the reference; from
+    classifiers ``accuracy``. The same ``seed`` gives the same numbers. ``limit`` takes only the
+    first examples.
     """
     device = next(model.parameters()).device
     test = tuple(t[:limit].to(device) for t in data.test)
@@ -77,6 +85,8 @@ def evaluate(
         return _translations(model, data.tokenizer, *test)
     values = _values(model, test, generator, k)
     report = _summary(values, math.prod(data.shape), data.levels)
+    if hasattr(model, "accuracy"):
+        report["accuracy"] = _accuracy(model, *test)
     if data.tokenizer is not None:
         report |= _of_texts(values, test[0], data.tokenizer, getattr(model, "pad", None))
     return report
@@ -100,6 +110,12 @@ def _values(
     with drawing_from(generator):
         each = [model.loss(*(t[i : i + 1] for t in test)) for i in range(len(test[0]))]
     return {"loss": torch.stack(each)}
+
+
+def _accuracy(model: Any, x: Tensor, y: Tensor) -> float:
+    """The share of examples that the model assigns to their class."""
+    pairs = zip(x.split(PART), y.split(PART), strict=True)
+    return sum(float(model.accuracy(*pair)) * len(pair[1]) for pair in pairs) / len(y)
 
 
 def _of_texts(

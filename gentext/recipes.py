@@ -15,10 +15,12 @@ import torch
 from gentext import data
 from gentext.autoencoder import Autoencoder, DenoisingAutoencoder
 from gentext.bert import BERT
+from gentext.classifier import Classifier, NoisyClassifier
 from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
 from gentext.core import Model
 from gentext.data import Dataset
 from gentext.dequantization import ImageFlow
+from gentext.diffusion import Diffusion
 from gentext.flow import MAF, NSF, RealNVP
 from gentext.gpt import GPT
 from gentext.pixelcnn import PixelCNN
@@ -292,6 +294,49 @@ def glow_fashion(chosen: str | None = None, *, full_data: bool = False) -> Exper
     return model, data.load("fashion-mnist", full=full_data).without_labels(), config
 
 
+def classifier_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A classifier of the 8x8 digits."""
+    model = Classifier(shape=(1, 8, 8), classes=10, dropout=0.3)
+    return model, data.load("digits"), _config(chosen, 400, 1500, lr=2e-3, weight_decay=0.05)
+
+
+def classifier_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A classifier of Fashion-MNIST, whose codes are where samples are compared with data."""
+    model = Classifier(shape=(1, 28, 28), classes=10, dropout=0.3, mirror=True)
+    config = _config(chosen, 150, 5000, lr=2e-3, weight_decay=0.05)
+    return model, data.load("fashion-mnist", full=full_data), config
+
+
+def noisy_classifier_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A classifier of Fashion-MNIST in noise, which steers diffusions."""
+    model = NoisyClassifier(shape=(1, 28, 28), classes=10)
+    config = _config(chosen, 150, 4000, lr=2e-3, weight_decay=0.05)
+    return model, data.load("fashion-mnist", full=full_data), config
+
+
+def diffusion_mlp_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A perceptron that predicts noise on the 8x8 digits, at the levels of the first papers."""
+    model = Diffusion("mlp", "linear", shape=(1, 8, 8), levels=17, hidden=512, layers=3)
+    config = _config(chosen, 400, 3000, lr=2e-3, ema=0.998)
+    return model, data.load("digits").without_labels(), config
+
+
+def diffusion_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A U-Net that predicts noise on the 8x8 digits, whose least noise suits their grey levels."""
+    options: dict[str, Any] = {"channels": 24, "multipliers": (1, 2), "dropout": 0.1}
+    model = Diffusion("unet", "linear", shape=(1, 8, 8), levels=17, skip=9, **options)
+    config = _config(chosen, 100, 4000, lr=2e-3, weight_decay=0.01, ema=0.998)
+    return model, data.load("digits").without_labels(), config
+
+
+def diffusion_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A U-Net that predicts velocities on Fashion-MNIST, with the class or without it."""
+    options: dict[str, Any] = {"channels": 24, "predict": "v", "classes": 10}
+    model = Diffusion("unet", "cosine", shape=(1, 28, 28), **options)
+    config = _config(chosen, 30, 3500, batch_size=64, lr=2e-3, clip=1.0, ema=0.998)
+    return model, data.load("fashion-mnist", full=full_data), config
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -329,6 +374,12 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         nsf_digits,
         nsf_variational_digits,
         glow_fashion,
+        diffusion_mlp_digits,
+        diffusion_digits,
+        diffusion_fashion,
+        classifier_digits,
+        classifier_fashion,
+        noisy_classifier_fashion,
     )
 }
 

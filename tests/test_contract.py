@@ -217,6 +217,7 @@ ALIASES = {
     "maf_digits": ("dequantization",),
     "nsf_digits": ("dequantization",),
     "nsf_variational_digits": ("dequantization",),
+    "noisy_classifier_fashion": ("classifier",),
 }
 
 

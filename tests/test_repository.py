@@ -303,7 +303,7 @@ GROUPS = {
     "tokens": {"tokenizer"},
     "data": {"sources", "files", "download", "toys", "data", "pairs", "text"},
     "training": {"batches", "ema", "state", "train", "checkpoint"},
-    "metrics": {"metrics"},
+    "metrics": {"metrics", "fidelity"},
     "figures": {"plot", "widgets"},
     "zoo": {"zoo"},
     "recipes": {"recipes", "prepared"},
