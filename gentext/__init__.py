@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         data,
         decoding,
         dequantization,
+        diffusion,
         distributions,
         divergence,
         estimators,
@@ -28,16 +29,21 @@ if TYPE_CHECKING:
         flow,
         glow,
         gpt,
+        guidance,
         made,
         metrics,
+        mmse,
         nets,
         ngram,
+        ode,
         pairs,
         pixelcnn,
         plot,
         recipes,
         recurrent,
+        samplers,
         scaling,
+        schedule,
         seq2seq,
         spline,
         spline_kernel,
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
         train,
         transformer,
         transforms,
+        unet,
         vae,
         vqvae,
         wavenet,
@@ -65,6 +72,7 @@ if TYPE_CHECKING:
     from gentext.conditional_vae import ConditionalVAE, SemiSupervisedVAE
     from gentext.core import Bound, Density, Encodes, Model, Samples
     from gentext.dequantization import ImageFlow
+    from gentext.diffusion import Diffusion
     from gentext.flow import IAF, MAF, NSF, Flow, RealNVP
     from gentext.glow import Glow
     from gentext.gpt import GPT
@@ -72,6 +80,7 @@ if TYPE_CHECKING:
     from gentext.ngram import NGram
     from gentext.pixelcnn import PixelCNN
     from gentext.recurrent import RecurrentLM
+    from gentext.schedule import Schedule
     from gentext.seq2seq import Seq2Seq
     from gentext.train import History, TrainConfig, fit
     from gentext.vae import IWAE, VAE
@@ -98,6 +107,7 @@ __all__ = [
     "ConditionalVAE",
     "DenoisingAutoencoder",
     "Density",
+    "Diffusion",
     "Encodes",
     "Flow",
     "Glow",
@@ -110,6 +120,7 @@ __all__ = [
     "RealNVP",
     "RecurrentLM",
     "Samples",
+    "Schedule",
     "SemiSupervisedVAE",
     "Seq2Seq",
     "TrainConfig",
@@ -124,6 +135,7 @@ __all__ = [
     "data",
     "decoding",
     "dequantization",
+    "diffusion",
     "distributions",
     "divergence",
     "estimators",
@@ -132,17 +144,22 @@ __all__ = [
     "flow",
     "glow",
     "gpt",
+    "guidance",
     "made",
     "metrics",
+    "mmse",
     "nets",
     "ngram",
+    "ode",
     "pairs",
     "pixelcnn",
     "plot",
     "principal_components",
     "recipes",
     "recurrent",
+    "samplers",
     "scaling",
+    "schedule",
     "seq2seq",
     "spline",
     "spline_kernel",
@@ -152,6 +169,7 @@ __all__ = [
     "train",
     "transformer",
     "transforms",
+    "unet",
     "vae",
     "vqvae",
     "wavenet",
@@ -168,6 +186,7 @@ _HOME = {
     "ConditionalVAE": "conditional_vae",
     "DenoisingAutoencoder": "autoencoder",
     "Density": "core",
+    "Diffusion": "diffusion",
     "Encodes": "core",
     "Flow": "flow",
     "GPT": "gpt",
@@ -187,6 +206,7 @@ _HOME = {
     "RealNVP": "flow",
     "RecurrentLM": "recurrent",
     "Samples": "core",
+    "Schedule": "schedule",
     "SemiSupervisedVAE": "conditional_vae",
     "Seq2Seq": "seq2seq",
     "TrainConfig": "train",

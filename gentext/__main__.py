@@ -183,6 +183,19 @@ def sample(
     top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest share p.")] = None,
     beam: Annotated[int, typer.Option(min=1, help="Beams of a translation.")] = 1,
+    label: Annotated[
+        str | None, typer.Option(help="The class to draw, its name or number.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of a diffusion.", show_default="20")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(metavar="ddpm|ddim|dpm++|heun", help="How.", show_default="dpm++"),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How far past the class, 0 for not.", show_default="0")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="For the result.", show_default="a file, or print"),
@@ -197,6 +210,8 @@ def sample(
     gentext sample nsf_moons --n 1000 --out points.csv
 
     gentext sample seq2seq_en_zh --prompt "He bought three books." --beam 4
+
+    gentext sample diffusion_fashion --n 16 --label Sandal --guidance 1 --out sandals.png
     """
     import torch
 
@@ -210,6 +225,7 @@ def sample(
     given: dict[str, Any] = {"n": n, "prompt": prompt, "length": length, "mean": mean or None}
     given |= {"temperature": None if temperature == 1 else temperature, "top-k": top_k}
     given |= {"top-p": top_p, "beam": None if beam == 1 else beam}
+    given |= {"label": label, "steps": steps, "sampler": sampler, "guidance": guidance}
     _check_taken(name, model, kind, [key for key, value in given.items() if value is not None])
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
@@ -222,6 +238,11 @@ def sample(
     settings: dict[str, Any] = {"generator": generator} | ({"mean": True} if mean else {})
     if kind != "pixels" and temperature != 1:
         settings["temperature"] = temperature
+    ways = {"steps": steps, "sampler": sampler, "guidance": guidance}
+    settings |= {key: value for key, value in ways.items() if value is not None}
+    if label is not None:
+        number = _class_number(name, model, label)
+        settings["y"] = torch.full((n or 64,), number, device=generator.device)
     if kind == "rows":
         _save_rows(model.sample(n or 64, **settings), out or Path("rows.csv"))
         return
@@ -337,7 +358,7 @@ _TAKES = {
     "texts": {"n", "prompt", "length", "temperature", "top-k", "top-p"},
     "pixels": {"n", "temperature", "top-k", "top-p"},
     "rows": {"n", "temperature"},
-    "images": {"n", "mean", "temperature"},
+    "images": {"n", "mean", "temperature", "steps", "sampler", "guidance"},
 }
 
 
@@ -359,12 +380,29 @@ def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
     taken = _TAKES[kind]
     if kind == "images":
         taken = {"n"} | taken & set(signature(model.sample).parameters)
+        if getattr(model, "classes", 0) and "y" in signature(model.sample).parameters:
+            taken |= {"label"}
     for option in given:
         if option not in taken:
             raise ValueError(
                 f"{name} makes {kind} and takes no --{option}; leave it out (it takes "
                 f"{', '.join(f'--{key}' for key in sorted(taken))})"
             )
+
+
+def _class_number(name: str, model: Any, label: str) -> int:
+    """The number of the class ``label`` of an experiment, a name or a number."""
+    from gentext import recipes, zoo
+
+    recipe = name if name in recipes.RECIPES else zoo.card(name)["recipe"]
+    classes = recipes.build(recipe, "quick")[1].classes or tuple(map(str, range(model.classes)))
+    if label in classes:
+        return classes.index(label)
+    if label.isdecimal() and int(label) < model.classes:
+        return int(label)
+    raise ValueError(
+        f"{name} has no class {label!r}; choose one of {', '.join(classes)}, or its number"
+    )
 
 
 def _write(

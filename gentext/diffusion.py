@@ -202,10 +202,10 @@ class Diffusion(Model):
         x_0 = self.from_data(x)
         count = min(terms or T, T - 1 - first)
         edges = [first + 1 + (T - 1 - first) * k // count for k in range(count + 1)]
-        levels = [
-            (high - low) * self._level(x_0, y, low, high - low, generator)
-            for low, high in pairwise(edges)
-        ]
+        levels = []
+        for low, high in pairwise(edges):
+            t = low + spread(x, high - low, generator)
+            levels.append((high - low) * self.level_kl(x, t, y, generator=generator))
         return Terms(
             self._prior(x_0),
             torch.stack(levels).sum(0),
@@ -218,21 +218,24 @@ class Diffusion(Model):
         mean = last.alpha * x_0.flatten(1)
         return kl_normal(mean, last.sigma.expand_as(mean))
 
-    def _level(
-        self, x_0: Batch, y: Labels | None, low: int, count: int, generator: Generator
+    def level_kl(
+        self,
+        x: Batch,
+        t: Labels,
+        y: Labels | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> PerExample:
-        """KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) at one of ``count`` levels from ``low``.
+        """KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) in nats, of one draw of x_t at levels t.
 
         Equation: :eq:`eq-diff-snr`
         """
-        t = low + spread(x_0, count, generator)
-        level, before = self.schedule.at(t), self.schedule.at(t - 1)
-        x_t = q_sample(x_0, normal_like(x_0, generator), self.schedule.at(t, len(self.shape)))
-        predicted = self.denoise(x_t, t, y)
+        x_0, level = self.from_data(x), self.schedule.at(t, len(self.shape))
+        predicted = self.denoise(q_sample(x_0, normal_like(x_0, generator), level), t, y)
         if self.grey is not None and not self.training:
             predicted = predicted.clamp(-1, 1)  # never farther from x_0, which is in there
         error = (x_0 - predicted).square().flatten(1).sum(1)
-        return snr_weight(level, before) * error
+        return snr_weight(self.schedule.at(t), self.schedule.at(t - 1)) * error
 
     def _reconstruction(self, x_0: Batch, first: int, generator: Generator) -> PerExample:
         """−log p(x_0 | x_1), where every grey level is as likely as another before x_1 is seen.
@@ -303,6 +306,7 @@ class Diffusion(Model):
         *,
         sampler: str = "dpm++",
         steps: int = 20,
+        guidance: float = 0.0,
         generator: torch.Generator | None = None,
         **options: Any,
     ) -> Batch:
@@ -311,7 +315,13 @@ class Diffusion(Model):
         The ``options`` are those of ``trajectory``.
         """
         *_, x_0 = self.trajectory(
-            n, y, sampler=sampler, steps=steps, generator=generator, **options
+            n,
+            y,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            generator=generator,
+            **options,
         )
         return self.to_data(x_0)
 

@@ -85,7 +85,7 @@ def time_steps(schedule: Schedule, steps: int, spacing: str = "log-snr") -> list
         )
     if spacing not in SPACINGS:
         raise ValueError(f"unknown spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")
-    log_snr = schedule.log_snr.detach().double().cpu()
+    log_snr = torch.tensor(schedule.values(), dtype=torch.float64)
     axis = {
         "time": lambda: torch.arange(len(schedule), dtype=torch.float64),
         "log-snr": lambda: -log_snr,

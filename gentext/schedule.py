@@ -154,7 +154,7 @@ class Schedule(nn.Module):
     def __init__(self, log_snr: Tensor) -> None:
         super().__init__()
         _check_levels(log_snr)
-        self.plain = log_snr.tolist()  # at hand on every device
+        self.plain = log_snr.tolist()
         self.register_buffer("levels", log_snr.to(torch.get_default_dtype()), persistent=False)
 
     @classmethod
@@ -207,6 +207,10 @@ class Schedule(nn.Module):
         """ᾱ = α² of every level."""
         return torch.sigmoid(self.log_snr)
 
+    def values(self) -> list[float]:
+        """log SNR of every level as plain numbers, which no device need be asked for."""
+        return self.plain
+
     def after(self, skip: int) -> Schedule:
         """The schedule without its ``skip`` cleanest levels."""
         if not 0 <= skip <= len(self) - 2:
@@ -219,7 +223,7 @@ class Schedule(nn.Module):
     def at(self, t: Tensor | int, dims: int = 0) -> Level:
         """Level ``t``, an integer or (n,) of them, with ``dims`` axes added; −1 are the data."""
         t = torch.as_tensor(t, device=self.log_snr.device)
-        log_snr = self.log_snr[t.clamp(min=0)]
+        log_snr = self.log_snr.take(t.clamp(min=0))  # indexing would ask the device for a number
         alpha = torch.where(t < 0, 1.0, torch.sigmoid(log_snr).sqrt())
         sigma = torch.where(t < 0, 0.0, torch.sigmoid(-log_snr).sqrt())
         shape = (*t.shape, *(1 for _ in range(dims)))
@@ -243,6 +247,10 @@ class LearnedSchedule(Schedule):
         """log SNR of every level."""
         done = torch.linspace(0, 1, len(self.levels), device=self.ends.device).to(self.ends)
         return self.ends[0] + done * (self.ends[1] - self.ends[0])
+
+    def values(self) -> list[float]:
+        """log SNR of every level as plain numbers."""
+        return self.log_snr.tolist()
 
 
 SCHEDULES: dict[str, Callable[[int], Schedule]] = {

@@ -475,6 +475,36 @@ def test_a_flow_of_images_heeds_the_temperature(tmp_path):
     assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
 
 
+def test_a_diffusion_draws_a_class_in_steps_past_the_label(tmp_path):
+    model = recipes.diffusion_fashion("quick")[0].eval()
+    with torch.no_grad():  # so that what it predicts is not 0
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    file = checkpoint.save(tmp_path / "d.safetensors", model)
+    ways = ("--steps", 3, "--sampler", "ddim", "--guidance", 1.5)
+    for label in ("Sandal", "5"):
+        asked = ("--checkpoint", file, "--n", 4, "--label", label)
+        assert run("sample", "diffusion_fashion", *asked, *ways).text == "saved grid.png"
+        options = {"steps": 3, "sampler": "ddim", "guidance": 1.5}
+        seeded = torch.Generator().manual_seed(0)
+        wanted = model.sample(4, torch.full((4,), 5), generator=seeded, **options)
+        plot.save_grid(wanted, tmp_path / "wanted.png")
+        assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
+    for given, said in (
+        (("--label", "Hat"), "no class 'Hat'; choose one of T-shirt"),
+        (("--label", "10"), "no class '10'"),
+        (("--guidance", 2), "guidance needs labels"),
+        (("--steps", 2000), "2000 steps"),
+        (("--mean",), "takes no --mean"),
+    ):
+        refused = run("sample", "diffusion_fashion", "--checkpoint", file, "--n", 2, *given)
+        assert refused.exit_code == 2
+        assert said in refused.text
+    plain = checkpoint.save(tmp_path / "r.safetensors", recipes.realnvp_digits("quick")[0])
+    refused = run("sample", "realnvp_digits", "--checkpoint", plain, "--label", "3")
+    assert "takes no --label" in refused.text
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_tokens_that_are_pixels_are_shown_as_an_image(monkeypatch, tmp_path, temperature):
     monkeypatch.setitem(recipes.RECIPES, "tiny_pixels", tiny_pixels)

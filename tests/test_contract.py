@@ -171,6 +171,7 @@ def test_the_loss_in_bfloat16_is_near_that_in_float32(experiment: Experiment) ->
 COMPILED = (
     *("vae_digits", "autoencoder_digits", "m2_digits", "gpt_digits", "seq2seq_en_zh"),
     *("nsf_moons", "maf_shuttle", "nsf_variational_digits", "glow_fashion"),
+    *("diffusion_mlp_digits", "diffusion_digits", "diffusion_fashion"),
 )
 GRAPHS = """
 import torch
@@ -207,6 +208,7 @@ ALIASES = {
     "seq2seq_en_zh": ("seq2seq",),
     "seq2seq_zh_en": ("seq2seq",),
     "seq2seq_gru_en_zh": ("seq2seq",),
+    "diffusion_mlp_digits": ("diffusion",),
     "nsf_moons": ("flow",),
     "nsf_checkerboard": ("flow",),
     "nsf_gaussians": ("flow",),

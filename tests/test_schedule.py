@@ -229,8 +229,12 @@ def test_a_line_and_its_learned_twin_run_between_their_ends() -> None:
         expected = torch.tensor([6.0, 3.5, 1.0, -1.5, -4.0])
         torch.testing.assert_close(schedule.log_snr, expected)
         torch.testing.assert_close(schedule.snr, expected.exp())
+        torch.testing.assert_close(torch.tensor(schedule.values()), expected)
     (slope,) = torch.autograd.grad(schedule.log_snr[1], list(schedule.parameters()))
     torch.testing.assert_close(slope, torch.tensor([0.75, 0.25]))
+    with torch.no_grad():
+        schedule.ends += 1
+    assert schedule.values()[0] == pytest.approx(7)
 
 
 def test_levels_broadcast_and_minus_one_are_the_data() -> None:

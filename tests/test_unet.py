@@ -302,6 +302,13 @@ def test_gradients_are_those_of_finite_differences(make) -> None:
 
 
 @both
+def test_times_may_be_integers(make) -> None:
+    model = make()
+    x, t = batch(model)
+    torch.testing.assert_close(model(x, t.long()), model(x, t.floor()), atol=1e-3, rtol=1e-3)
+
+
+@both
 def test_dropout_acts_in_training_only(make) -> None:
     model = make(dropout=0.5)
     x, t = batch(model)
