@@ -340,8 +340,8 @@ class Diffusion(Model):
     ) -> Iterator[Batch]:
         """x after every step of a sampler, as the network sees it.
 
-        ``eta`` is the share of noise of "ddim", ``spacing`` that of ``time_steps``, the ``options``
-        those of ``denoiser``.
+        ``eta`` is the share of noise of "ddim" and "dpm++", ``spacing`` that of ``time_steps``, the
+        ``options`` those of ``denoiser``.
         """
         like = next(self.parameters()).new_empty((n, *self.shape))
         yield from walk(

@@ -7,8 +7,8 @@ higher order also take what was predicted elsewhere on the way.
 Notation: ``x_0`` and ``eps`` what is predicted at x_t; ``noise`` of N(0, I); λ = log α/σ; levels t
 and s as in ``schedule``, where s may be the data themselves.
 
-Source: Ho et al., NeurIPS 2020 (ddpm); Song et al., ICLR 2021 (ddim); Lu et al., NeurIPS 2022
-(dpm++); Karras et al., NeurIPS 2022 (heun).
+Source: Ho et al., NeurIPS 2020 (ddpm); Song et al., ICLR 2021 (ddim); Lu et al., 2022,
+arXiv:2211.01095 (dpm++); Karras et al., NeurIPS 2022 (heun).
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def dpmpp_step(
     t: Level,
     s: Level,
     before: tuple[Tensor, Level] | None = None,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
 ) -> Tensor:
-    """x_s to second order in λ, from what was predicted at t and at a level ``before``.
+    """x_s to second order in λ: ``ddim_step`` from x_0 extrapolated from here and ``before``.
 
     Without ``before`` the order is first, as it must be where s is the data: λ is infinite there.
 
@@ -64,7 +66,7 @@ def dpmpp_step(
         x_before, u = before
         over = (s.log_snr - t.log_snr) / (t.log_snr - u.log_snr) / 2  # 1/(2r)
         x_0 = (1 + over) * x_0 - over * x_before
-    return s.sigma / t.sigma * x_t - s.alpha * (keep(t, s).sqrt() - 1) * x_0
+    return ddim_step(x_t, x_0, t, s, eta, noise)
 
 
 def heun_step(x_t: Tensor, eps: Tensor, eps_s: Tensor, t: Level, s: Level) -> Tensor:
@@ -129,7 +131,8 @@ def walk(
         if sampler == "ddpm":
             x = ddpm_step(x_t, x_0, t, s, draw(x_t))
         elif sampler == "dpm++":
-            x = dpmpp_step(x_t, x_0, t, s, None if last else before)
+            noise = draw(x_t) if eta else None
+            x = dpmpp_step(x_t, x_0, t, s, None if last else before, eta, noise)
             before = x_0, t
         else:
             x = ddim_step(x_t, x_0, t, s, eta, draw(x_t) if eta else None)

@@ -142,6 +142,7 @@ def test_many_levels_and_the_best_denoiser_make_the_bound_the_density(
     assert float((2 * gaps[1] - gaps[0]).abs().max()) < 3e-3  # what is left with ever more levels
 
 
+@pytest.mark.equation("eq-diff-vlb")
 def test_the_parts_of_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first and the last against torch.distributions."""
     both_signs(monkeypatch)
@@ -177,6 +178,7 @@ def test_each_level_of_the_bound_is_the_divergence_of_two_normals(
         torch.testing.assert_close(got, expected, atol=1e-12, rtol=0)
 
 
+@pytest.mark.equation("eq-diff-vlb")
 def test_some_levels_are_right_on_average() -> None:
     schedule = Schedule.linear(20)
     model = normal_model(schedule)
@@ -237,6 +239,7 @@ def test_noise_far_below_a_grey_step_costs_no_bits_at_the_data_but_many_on_the_w
     assert (parts.prior < 0.01).all()
 
 
+@pytest.mark.equation("eq-diff-snr")
 def test_in_evaluation_predictions_are_kept_where_images_are() -> None:
     wild = Stub(lambda x, t: 50 * torch.ones_like(x))
     model = Diffusion(wild, Schedule.linear(10), shape=(1, 2, 2), levels=17, predict="x0")
@@ -244,6 +247,11 @@ def test_in_evaluation_predictions_are_kept_where_images_are() -> None:
     outside = model.train().elbo(x, terms=None)
     inside = model.eval().elbo(x, terms=None)
     assert (inside > outside).all()
+    below = Stub(lambda x, t: -50 * torch.ones_like(x))
+    other = Diffusion(below, Schedule.linear(10), shape=(1, 2, 2), levels=17, predict="x0")
+    torch.testing.assert_close(  # of mid-grey, as far from one end as from the other
+        other.eval().elbo_terms(x, terms=None).levels, model.elbo_terms(x, terms=None).levels
+    )
     bounded = Stub(lambda x, t: torch.ones_like(x))
     again = Diffusion(bounded, Schedule.linear(10), shape=(1, 2, 2), levels=17, predict="x0")
     generator = torch.Generator().manual_seed(1)
@@ -295,6 +303,7 @@ def test_the_loss_is_the_error_at_levels_and_noise_drawn_afresh(kind: str, weigh
     torch.testing.assert_close(loss, error.mean())
 
 
+@pytest.mark.equation("eq-diff-simple")
 def test_the_bound_as_a_loss_is_the_bound() -> None:
     model = normal_model(Schedule.linear(50)).train()
     model.weighting = "bound"
@@ -472,6 +481,7 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
     torch.testing.assert_close(parts, model.denoise(x, t))
 
 
+@pytest.mark.equation("eq-diff-vlb")
 def test_bad_input_is_refused() -> None:
     model, x = digits(), data.load("digits").test[0][:4].double()
     with pytest.raises(ValueError, match=r"\[0, 1\]"):

@@ -150,6 +150,7 @@ def test_errors_fall_at_the_order_of_the_sampler(sampler: str, order: int) -> No
         ("ddim", 160, 0.0),
         ("ddim", 160, 0.5),
         ("dpm++", 40, 0.0),
+        ("dpm++", 80, 1.0),
         ("heun", 40, 0.0),
     ],
 )
@@ -301,6 +302,32 @@ def test_the_second_order_solver_is_that_of_diffusers(library: Any) -> None:
     for t, now in zip(levels, made, strict=True):
         x = theirs.step(predicted(x, t), t, x).prev_sample
         torch.testing.assert_close(now, x, atol=1e-5, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_its_stochastic_form_is_that_of_diffusers(library: Any) -> None:
+    theirs = library.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++")
+    levels = list(range(950, -1, -50))
+    theirs.set_timesteps(timesteps=levels)
+    schedule, x = levels_of(theirs), torch.randn(4, 3)
+    noise = [torch.randn(4, 3) for _ in levels]
+    queue = iter(noise)
+
+    def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
+        return as_x0(x_t, int(t[0]), schedule.at(int(t[0])))
+
+    steps = walk(
+        denoiser,
+        schedule,
+        x,
+        sampler="dpm++",
+        levels=levels,
+        draw=lambda _: next(queue),
+        eta=1.0,
+    )
+    for t, now, z in zip(levels, steps, noise, strict=True):
+        x = theirs.step(predicted(x, t), t, x, variance_noise=z).prev_sample
+        torch.testing.assert_close(now, x, atol=2e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -224,6 +224,7 @@ def test_a_linear_schedule_of_fewer_levels_ends_where_the_long_one_does() -> Non
         assert last == pytest.approx(float(Schedule.linear().log_snr[-1]), abs=2)
 
 
+@pytest.mark.equation("eq-diff-vdm")
 def test_a_line_and_its_learned_twin_run_between_their_ends() -> None:
     for schedule in (Schedule.line(5, 6.0, -4.0), LearnedSchedule(5, 6.0, -4.0)):
         expected = torch.tensor([6.0, 3.5, 1.0, -1.5, -4.0])
@@ -232,6 +233,8 @@ def test_a_line_and_its_learned_twin_run_between_their_ends() -> None:
         torch.testing.assert_close(torch.tensor(schedule.values()), expected)
     (slope,) = torch.autograd.grad(schedule.log_snr[1], list(schedule.parameters()))
     torch.testing.assert_close(slope, torch.tensor([0.75, 0.25]))
+    first, last = LearnedSchedule().log_snr[[0, -1]].tolist()
+    assert (first, last) == (pytest.approx(13.3), pytest.approx(-5.0))
     with torch.no_grad():
         schedule.ends += 1
     assert schedule.values()[0] == pytest.approx(7)

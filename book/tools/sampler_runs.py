@@ -17,6 +17,7 @@ import gentext as gt
 
 EACH = 100  # samples of a class
 STEPS = {"ddpm": (10, 20, 50, 100), "ddim": (5, 10, 20, 50), "dpm++": (5, 10, 20, 50)}
+STEPS["dpm++ noise"] = (10, 20, 50)
 HEUN = (5, 10)  # steps, of two predictions each but the last
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 
@@ -39,7 +40,8 @@ def main() -> None:
         real = critic.encode(images)
         for name in sys.argv[1:] or [*STEPS, "heun", "guidance"]:
             for steps in STEPS.get(name, HEUN if name == "heun" else ()):
-                made = critic.encode(draw(model, sampler=name, steps=steps))
+                ways = {"sampler": name.split()[0], "eta": float(name.endswith("noise"))}
+                made = critic.encode(draw(model, steps=steps, **ways))
                 distance = float(gt.metrics.frechet_distance(real, made))
                 count = 2 * steps - 1 if name == "heun" else steps
                 print(f'("{name}", {count}, {distance:.3f}),', flush=True)
