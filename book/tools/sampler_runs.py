@@ -16,8 +16,12 @@ import torch
 import gentext as gt
 
 EACH = 100  # samples of a class
-STEPS = {"ddpm": (10, 20, 50, 100), "ddim": (5, 10, 20, 50), "dpm++": (5, 10, 20, 50)}
-STEPS["dpm++ noise"] = (10, 20, 50)
+STEPS: dict[str, tuple[int, ...]] = {
+    "ddpm": (10, 20, 50, 100),
+    "ddim": (5, 10, 20, 50),
+    "dpm++": (5, 10, 20, 50),
+    "dpm++ noise": (10, 20, 50),
+}
 HEUN = (5, 10)  # steps, of two predictions each but the last
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 
@@ -40,7 +44,10 @@ def main() -> None:
         real = critic.encode(images)
         for name in sys.argv[1:] or [*STEPS, "heun", "guidance"]:
             for steps in STEPS.get(name, HEUN if name == "heun" else ()):
-                ways = {"sampler": name.split()[0], "eta": float(name.endswith("noise"))}
+                ways: dict[str, Any] = {
+                    "sampler": name.split()[0],
+                    "eta": float(name.endswith("noise")),
+                }
                 made = critic.encode(draw(model, steps=steps, **ways))
                 distance = float(gt.metrics.frechet_distance(real, made))
                 count = 2 * steps - 1 if name == "heun" else steps
