@@ -303,6 +303,10 @@ GROUPS = {
         "samplers",
         "guidance",
         "mmse",
+        "transport",
+        "velocity",
+        "langevin",
+        "likelihood",
         "transforms",
     },
     "tokens": {"tokenizer"},
@@ -337,6 +341,8 @@ COMPOSED = {
     ("glow", "flow"),
     ("dequantization", "flow"),
     ("dequantization", "glow"),
+    ("score", "dequantization"),  # images of grey levels
+    ("flow_matching", "dequantization"),
 }
 
 
