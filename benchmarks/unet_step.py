@@ -3,8 +3,8 @@
 `training` is a step on 16 colour images of 32 x 32, forward, backward and a fused AdamW; `drawing`
 are ten evaluations for 16 images, as a sampler of ten steps makes them. The peers have three
 resolutions, as ours has, and attention on the lowest (denoising-diffusion-pytorch has linear
-attention on the others besides). Where other
-programs take part of the processor, the CPU time of one thread is the clock to trust. Peers that are not installed are left out:
+attention on the others besides). Where other programs take part of the processor, the CPU time of
+one thread is the clock to trust. Peers that are not installed are left out:
 `pip install diffusers denoising-diffusion-pytorch`.
 """
 
