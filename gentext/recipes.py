@@ -22,6 +22,7 @@ from gentext.data import Dataset
 from gentext.dequantization import ImageFlow
 from gentext.diffusion import Diffusion
 from gentext.flow import MAF, NSF, RealNVP
+from gentext.flow_matching import FlowMatching, ImageFlowMatching
 from gentext.gpt import GPT
 from gentext.pixelcnn import PixelCNN
 from gentext.prepared import (
@@ -39,6 +40,7 @@ from gentext.prepared import (
     translations,
 )
 from gentext.recurrent import RecurrentLM
+from gentext.score import ImageScoreSDE, ScoreSDE
 from gentext.seq2seq import Seq2Seq
 from gentext.tokenizer import PAD
 from gentext.train import TrainConfig
@@ -337,6 +339,31 @@ def diffusion_fashion(chosen: str | None = None, *, full_data: bool = False) -> 
     return model, data.load("fashion-mnist", full=full_data), config
 
 
+def score_moons(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A score model of two moons in the plane."""
+    model = ScoreSDE(shape=(2,), data_std=1.5, end=1e-3, hidden=128, layers=3)
+    return model, plane("two-moons"), _config(chosen, 600, 6000, **_PLANE)
+
+
+def score_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A U-Net that learns the score of the 8x8 digits with noise within their grey levels."""
+    model = ImageScoreSDE(shape=(1, 8, 8), levels=17, data_std=0.75, channels=24, **_SMALL_UNET)
+    return model, data.load("digits").without_labels(), _config(chosen, 100, 8000, **_SMALL)
+
+
+def flow_matching_checkerboard(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """Flow matching on a checkerboard in the plane."""
+    model = FlowMatching(shape=(2,), hidden=128, layers=3)
+    return model, plane("checkerboard"), _config(chosen, 600, 10000, **_PLANE)
+
+
+def flow_matching_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """Flow matching by a U-Net on the 8x8 digits with noise within their grey levels."""
+    options: dict[str, Any] = {"times": "near-data", "channels": 24, **_SMALL_UNET}
+    model = ImageFlowMatching(shape=(1, 8, 8), levels=17, **options)
+    return model, data.load("digits").without_labels(), _config(chosen, 100, 8000, **_SMALL)
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -377,6 +404,10 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         diffusion_mlp_digits,
         diffusion_digits,
         diffusion_fashion,
+        score_moons,
+        score_digits,
+        flow_matching_checkerboard,
+        flow_matching_digits,
         classifier_digits,
         classifier_fashion,
         noisy_classifier_fashion,
@@ -398,6 +429,16 @@ def _plane(name: str, chosen: str | None) -> Experiment:
 
 
 _TABLE: dict[str, Any] = {"batch_size": 256, "lr": 2e-3, "clip": 20.0, "ema": 0.998}
+
+_PLANE: dict[str, Any] = {"batch_size": 512, "lr": 2e-3, "ema": 0.998}
+_SMALL: dict[str, Any] = {
+    "batch_size": 64,
+    "lr": 4e-3,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "ema": 0.998,
+}
+_SMALL_UNET: dict[str, Any] = {"multipliers": (1, 2), "dropout": 0.2}
 
 
 def _digits(flow: str, chosen: str | None, full: int, **options: Any) -> Experiment:

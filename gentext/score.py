@@ -270,10 +270,11 @@ class ImageScoreSDE(Model):
     def elbo(self, x: Batch, *, generator: Generator = None, **options: Any) -> PerExample:
         """log p(k + u) in nats for one draw of u, whose mean bounds log P(k).
 
-        The ``options`` are those of ``ScoreSDE.log_prob``, with ``divergence`` "hutchinson".
+        The ``options`` are those of ``ScoreSDE.log_prob``, with ``divergence`` "hutchinson" and
+        25 ``steps`` unless told.
         """
         self.check(x)
-        options = {"divergence": "hutchinson", "generator": generator} | options
+        options = {"divergence": "hutchinson", "steps": 25, "generator": generator} | options
         v = 2 * dequantize(x, self.levels, generator=generator) - 1
         return self.sde.log_prob(v, **options) - math.prod(self.shape) * math.log(self.levels / 2)
 

@@ -29,7 +29,10 @@ Places = NDArray[np.int64]
 
 
 def transport_cost(a: Tensor, b: Tensor) -> Scalar:
-    """The mean of ‖a − b‖² over pairs: what it costs to carry one to the other."""
+    """The mean of ‖a − b‖² over pairs: what it costs to carry one to the other.
+
+    Equation: :eq:`eq-sde-reflow`
+    """
     if a.shape != b.shape:
         raise ValueError(
             f"got {tuple(a.shape)} and {tuple(b.shape)}; pairs need as many examples of one shape"

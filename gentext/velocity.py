@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from gentext.schedule import Level, eps_to_score, q_sample
+from gentext.schedule import Level, q_sample
 from gentext.shapes import Batch, PerExample
 
 
@@ -53,7 +53,8 @@ def velocity_to_score(u: Tensor, x_t: Tensor, t: Level, rate: Rate = STRAIGHT) -
 
     Equation: :eq:`eq-sde-fmscore`
     """
-    return eps_to_score(velocity_to_eps(u, x_t, t, rate), t)
+    scale = t.sigma * (t.alpha * rate.sigma - rate.alpha * t.sigma)
+    return (rate.alpha * x_t - t.alpha * u) / scale
 
 
 def score_to_velocity(score: Tensor, x_t: Tensor, t: Level, rate: Rate = STRAIGHT) -> Tensor:

@@ -19,6 +19,7 @@ from gentext import checkpoint
 from gentext.core import Bound, Density, Encodes, Samples
 from gentext.flow_matching import (
     DROPPED,
+    TIMES,
     FlowMatching,
     ImageFlowMatching,
     reflow_pairs,
@@ -158,7 +159,7 @@ def test_the_best_velocity_moves_the_law_of_x_t(t: float) -> None:
 
 
 @pytest.mark.equation("eq-sde-cfm")
-@pytest.mark.parametrize("times", ["uniform", "logit-normal"])
+@pytest.mark.parametrize("times", TIMES)
 def test_the_loss_is_the_mean_error_over_times_data_and_noise(times: str) -> None:
     """For a velocity of 3: E(3 − ε + x_0)²; for that of a time: its mean under the law of times."""
     x = torch.randn(40_000, 2) * 0.5 + 1
@@ -173,7 +174,11 @@ def test_the_loss_is_the_mean_error_over_times_data_and_noise(times: str) -> Non
     seen: list[Tensor] = []
     FlowMatching(shape=(2,), net=Clock(), times=times).loss(x)
     place = (torch.arange(40_000.0) + 0.5) / 40_000
-    expected = place if times == "uniform" else torch.sigmoid(NORMAL.icdf(place))
+    expected = {
+        "uniform": place,
+        "logit-normal": torch.sigmoid(NORMAL.icdf(place)),
+        "near-data": place**2,
+    }[times]
     torch.testing.assert_close(seen[0].sort().values, expected, atol=1e-2, rtol=0)
 
 
@@ -377,7 +382,10 @@ def test_by_random_signs_the_likelihood_is_right_on_average() -> None:
     low, high = (float(group.mean()) for group in groups)
     assert low < float(expected) - 1e-2
     assert (low + high) / 2 == pytest.approx(float(expected), abs=1e-4)
-    again = [model.log_prob(x, generator=torch.Generator().manual_seed(1), **how) for _ in "ab"]
+    again = [
+        model.log_prob(x.expand(20, 2), generator=torch.Generator().manual_seed(1), **how)
+        for _ in "ab"
+    ]
     assert torch.equal(*again)
 
 
@@ -793,7 +801,7 @@ def test_bad_input_is_explained() -> None:
     for options, message in (
         ({"net": "resnet"}, "unknown net 'resnet': choose one of unet, mlp"),
         ({"coupling": "sinkhorn"}, "unknown coupling 'sinkhorn': choose one of independent, ot"),
-        ({"times": "cosine"}, "unknown times 'cosine': choose one of uniform, logit-normal"),
+        ({"times": "cosine"}, "unknown times 'cosine': choose one of uniform, logit-normal, near"),
         ({"net": Constant(), "hidden": 3}, r"got \['hidden'\] for a network that is there already"),
     ):
         with pytest.raises(ValueError, match=message):
