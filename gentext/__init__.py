@@ -14,15 +14,18 @@ if TYPE_CHECKING:
         autoencoder,
         autoregressive,
         bert,
+        chain,
         checkpoint,
         classifier,
         conditional_vae,
+        conditions,
         core,
         data,
         decoding,
         dequantization,
         diffusion,
         distributions,
+        dit,
         divergence,
         estimators,
         fidelity,
@@ -31,9 +34,13 @@ if TYPE_CHECKING:
         glow,
         gpt,
         guidance,
+        image_vae,
         langevin,
+        latent_diffusion,
         likelihood,
         made,
+        masked_diffusion,
+        masking,
         metrics,
         mmse,
         nets,
@@ -64,6 +71,7 @@ if TYPE_CHECKING:
         vqvae,
         wavenet,
         widgets,
+        words,
         zoo,
     )
     from gentext.autoencoder import (
@@ -79,14 +87,20 @@ if TYPE_CHECKING:
     from gentext.core import Bound, Density, Encodes, Model, Samples
     from gentext.dequantization import ImageFlow
     from gentext.diffusion import Diffusion
+    from gentext.dit import DiT
     from gentext.flow import IAF, MAF, NSF, Flow, RealNVP
+    from gentext.flow_matching import FlowMatching, ImageFlowMatching
     from gentext.glow import Glow
     from gentext.gpt import GPT
+    from gentext.image_vae import ImageVAE
+    from gentext.latent_diffusion import LatentDiffusion
     from gentext.made import MADE
+    from gentext.masked_diffusion import MaskedDiffusion
     from gentext.ngram import NGram
     from gentext.pixelcnn import PixelCNN
     from gentext.recurrent import RecurrentLM
     from gentext.schedule import Schedule
+    from gentext.score import ImageScoreSDE, ScoreSDE
     from gentext.seq2seq import Seq2Seq
     from gentext.train import History, TrainConfig, fit
     from gentext.vae import IWAE, VAE
@@ -113,12 +127,19 @@ __all__ = [
     "ConditionalVAE",
     "DenoisingAutoencoder",
     "Density",
+    "DiT",
     "Diffusion",
     "Encodes",
     "Flow",
+    "FlowMatching",
     "Glow",
     "History",
     "ImageFlow",
+    "ImageFlowMatching",
+    "ImageScoreSDE",
+    "ImageVAE",
+    "LatentDiffusion",
+    "MaskedDiffusion",
     "Model",
     "NGram",
     "NoisyClassifier",
@@ -127,6 +148,7 @@ __all__ = [
     "RecurrentLM",
     "Samples",
     "Schedule",
+    "ScoreSDE",
     "SemiSupervisedVAE",
     "Seq2Seq",
     "TrainConfig",
@@ -134,15 +156,18 @@ __all__ = [
     "autoencoder",
     "autoregressive",
     "bert",
+    "chain",
     "checkpoint",
     "classifier",
     "conditional_vae",
+    "conditions",
     "core",
     "data",
     "decoding",
     "dequantization",
     "diffusion",
     "distributions",
+    "dit",
     "divergence",
     "estimators",
     "fidelity",
@@ -152,9 +177,13 @@ __all__ = [
     "glow",
     "gpt",
     "guidance",
+    "image_vae",
     "langevin",
+    "latent_diffusion",
     "likelihood",
     "made",
+    "masked_diffusion",
+    "masking",
     "metrics",
     "mmse",
     "nets",
@@ -186,6 +215,7 @@ __all__ = [
     "vqvae",
     "wavenet",
     "widgets",
+    "words",
     "zoo",
 ]
 
@@ -198,17 +228,24 @@ _HOME = {
     "ConditionalVAE": "conditional_vae",
     "DenoisingAutoencoder": "autoencoder",
     "Density": "core",
+    "DiT": "dit",
     "Diffusion": "diffusion",
     "Encodes": "core",
     "Flow": "flow",
+    "FlowMatching": "flow_matching",
     "GPT": "gpt",
     "Glow": "glow",
     "History": "train",
     "IAF": "flow",
     "IWAE": "vae",
     "ImageFlow": "dequantization",
+    "ImageFlowMatching": "flow_matching",
+    "ImageScoreSDE": "score",
+    "ImageVAE": "image_vae",
+    "LatentDiffusion": "latent_diffusion",
     "MADE": "made",
     "MAF": "flow",
+    "MaskedDiffusion": "masked_diffusion",
     "Model": "core",
     "NGram": "ngram",
     "NSF": "flow",
@@ -219,6 +256,7 @@ _HOME = {
     "RecurrentLM": "recurrent",
     "Samples": "core",
     "Schedule": "schedule",
+    "ScoreSDE": "score",
     "SemiSupervisedVAE": "conditional_vae",
     "Seq2Seq": "seq2seq",
     "TrainConfig": "train",

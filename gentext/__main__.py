@@ -494,7 +494,7 @@ def _unit(metric: str) -> str:
         return "bits/character"
     units = {"n": "examples", "se": "nats, standard error", "exact": "share of the examples"}
     units |= {"perplexity": "tokens", "pseudo_perplexity": "tokens"}
-    units |= {"bleu": "of 100", "chrf": "of 100"}
+    units |= {"bleu": "of 100", "chrf": "of 100", "accuracy": "share of the examples"}
     return units.get(metric, "nats per example")
 
 

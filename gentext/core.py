@@ -100,7 +100,7 @@ def check_examples(
         raise ValueError("got NaN or infinite values in the data: remove or replace them first")
     if least < low or most > high:
         raise ValueError(
-            f"got values from {least:g} to {most:g}, but this likelihood needs them in "
+            f"got values from {least:g} to {most:g}, but this model needs them in "
             f"[{low:g}, {high:g}]: scale the data, e.g. divide 8-bit images by 255"
         )
 

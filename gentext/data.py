@@ -6,7 +6,7 @@ of these that has the data wins:
 
 1. the folder ``root``, or ``$GENTEXT_DATA``: ``<folder>/<name>/`` with the original idx files,
    compressed or not, or with ``<name>.npz`` of your own (``x_train``, ``y_train``, ``x_test``,
-   ``y_test``, taken as they are); torchvision's layout is understood too;
+   ``y_test``, taken as they are, channels first or last); torchvision's layout is understood too;
 2. without ``full``: the bundled excerpt, the same for every reader;
 3. with ``full``: the cache, then Debian's package, then, if ``download`` is set, the mirrors.
 
@@ -16,9 +16,10 @@ A full set is never replaced by the excerpt silently.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,11 +27,20 @@ from torch import Tensor
 
 from gentext import files, toys
 from gentext.download import download as download_archive
-from gentext.sources import SOURCES
+from gentext.sources import SOURCES, Source
 
 logger = logging.getLogger(__name__)
 
 TOY_SIZES = {"train": 10_000, "validation": 2_000, "test": 2_000}
+
+
+class Emoji(NamedTuple):
+    """What is noted of a picture: code points, style ("noto" or "fluent"), and names."""
+
+    code: str
+    style: str
+    en: str
+    zh: str
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -48,6 +58,7 @@ class Dataset:
         levels: number of grey levels of the original images, None for data that are not images.
         tokenizer: what made the tokens (n, t) of texts, which are int64, and makes text of them.
         image_shape: where the tokens are pixels, row by row, the shape of the image.
+        notes: for each split, what else is known of each example, such as its names; may be empty.
         licence, source: under which terms it may be used, and where it was read from.
     """
 
@@ -61,6 +72,7 @@ class Dataset:
     levels: int | None = None
     tokenizer: Any = None
     image_shape: tuple[int, ...] = ()
+    notes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     licence: str = ""
     source: str = ""
 
@@ -80,6 +92,11 @@ class Dataset:
         if any(len(t) != len(x) for t in tensors):
             lengths = [len(t) for t in tensors]
             raise ValueError(f"{where} has tensors of lengths {lengths}; give one label an example")
+        if self.notes and len(self.notes[split]) != len(x):
+            raise ValueError(
+                f"{where} has {len(x)} examples but {len(self.notes[split])} notes; give one note "
+                "an example, or notes={}"
+            )
         if x.is_floating_point() and not x.isfinite().all():
             raise ValueError(f"{where} contains NaN or infinite values; remove those examples")
 
@@ -142,7 +159,8 @@ def load(
         return _toy(name, root)
     source = SOURCES[name]
     folder = files.own_folder(name, root)
-    if folder is None and (source.archive is None or not full):
+    whole = source.archive is None and source.whole
+    if folder is None and (whole or not full):
         return _dataset(name, files.read_bundled(name), source.excerpt)
     folder = folder or files.kept_folder(name)
     if folder is None and not download:
@@ -161,18 +179,21 @@ def fetch(name: str, *, root: str | Path | None = None) -> Path:
 
     Raises:
         ValueError: the name is unknown, nothing can be fetched for it, or files are damaged.
+        FileNotFoundError: nobody serves more than is bundled.
         OSError: the download failed; the message says how to go on.
     """
     _check_name(name)
     if name in toys.names():
         raise ValueError(f"{name!r} is made by code, so there is nothing to fetch; just load it")
     archive = SOURCES[name].archive
-    if archive is None:
+    if archive is None and SOURCES[name].whole:
         return files.BUNDLED
     found = files.own_folder(name) or files.system_folder(name)
     if root is None and found is not None:
         files.read_folder(name, found)
         return found
+    if archive is None:
+        raise FileNotFoundError(files.how_to_get(name))
     folder = files.cache_folder(name) if root is None else Path(root) / name
     download_archive(name, archive, folder)
     return folder
@@ -202,7 +223,12 @@ def _check_name(name: str) -> None:
 def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
     source = SOURCES[name]
     tensors: dict[str, Any] = {
-        split: _tensors(*arrays, source.levels) for split, arrays in splits.items()
+        split: _tensors(x, y, source) for split, (x, y, *_) in splits.items()
+    }
+    notes = {
+        split: tuple(map(Emoji._make, rows.tolist()))
+        for split, (_, _, *noted) in splits.items()
+        for rows in noted
     }
     return Dataset(
         name=name,
@@ -210,18 +236,21 @@ def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
         classes=source.classes,
         attributes=source.attributes,
         levels=source.levels,
+        notes=notes,
         licence=source.licence,
         source=where,
         **tensors,
     )
 
 
-def _tensors(x: np.ndarray, y: np.ndarray, levels: int | None) -> tuple[Tensor, ...]:
+def _tensors(x: np.ndarray, y: np.ndarray, source: Source) -> tuple[Tensor, ...]:
     if x.ndim == 3:
         x = x[:, None]
-    values = torch.from_numpy(x.astype(np.float32))
-    if levels is not None:
-        values = values.div_(levels - 1)
+    elif x.ndim == 4 and (*x.shape[3:], *x.shape[1:3]) == source.shape:
+        x = x.transpose(0, 3, 1, 2)
+    values = torch.from_numpy(x.astype(np.float32, order="C"))
+    if source.levels is not None:
+        values = values.div_(source.levels - 1)
     return values, torch.from_numpy(y.astype(np.int64))
 
 

@@ -5,68 +5,55 @@ add noise, predict. The bound of the likelihood is a sum over levels of squared 
 what each level's signal-to-noise ratio has more than the next.
 
 Notation: ``x`` images in [0, 1] or other data as they come; ``x_0`` the same in [−1, 1]; ``x_t``
-with noise; ``t`` (n,) numbers of levels, 0 to T − 1; ``y`` labels, ``classes`` for none.
+with noise; ``t`` (n,) numbers of levels, 0 to T − 1; ``y`` labels, ``classes`` for none, or prompts
+(n, L) of token numbers, 0 for padding.
 
 Source: Sohl-Dickstein et al., ICML 2015; Ho et al., NeurIPS 2020; Kingma et al., NeurIPS 2021.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, check_labels, numbers
-from gentext.distributions import kl_normal
+from gentext import chain
+from gentext.chain import Generator, Terms, normal_like, spread
+from gentext.conditions import DROPPED as DROPPED
+from gentext.conditions import Conditions, Given
+from gentext.core import Model, check_examples, numbers
+from gentext.dit import DiT
 from gentext.guidance import cfg, classifier_guidance, inpaint, threshold
 from gentext.samplers import Denoiser, time_steps, walk
-from gentext.schedule import (
-    Schedule,
-    check_kind,
-    loss_weight,
-    make_schedule,
-    q_sample,
-    snr_weight,
-    to_x0,
-)
+from gentext.schedule import Schedule, check_kind, loss_weight, make_schedule, q_sample, to_x0
 from gentext.shapes import Batch, Labels, PerExample, Scalar
 from gentext.unet import TimeMLP, UNet
 
 WEIGHTINGS = ("simple", "bound", "min-snr")
-NETS = {"unet": UNet, "mlp": TimeMLP}
-DROPPED = 0.1  # share of labels hidden in training, so that the network also learns to do without
+NETS = {"unet": UNet, "mlp": TimeMLP, "dit": DiT}
 PART = 256  # examples in one pass of the network when nothing is trained
 TERMS = 32  # levels of the bound to draw unless told
 MOST = 5.0  # of the weight "min-snr"
 
-Generator = torch.Generator | None
 Classify = Callable[[Tensor, int], Tensor]  # log p(y | x_t) at a level number
-
-
-class Terms(NamedTuple):
-    """What the bound adds up, in nats: log p ≥ −prior − levels − reconstruction."""
-
-    prior: PerExample
-    levels: PerExample
-    reconstruction: PerExample
 
 
 class Diffusion(Model):
     """A denoising diffusion model.
 
     Arguments:
-        net: "unet", "mlp" or a network called as net(x_t, t), with labels as net(x_t, t, y);
-            ``options`` are those of the first two.
+        net: "unet", "mlp", "dit" or a network called as net(x_t, t), with labels or prompts as
+            net(x_t, t, y); ``options`` are those of the first three.
         schedule: "linear", "cosine", "line", "learned" or a ``Schedule``; ``steps`` its levels T,
             of which the cleanest ``skip`` are left out.
         shape: of one example; levels: grey levels of images in [0, 1], None for any other data.
         predict: what the network gives, "eps", "x0" or "v".
         weighting: "simple", the plain error of that; "bound"; "min-snr" (Hang et al., ICCV 2023).
-        classes: number of classes whose labels come with the data, 0 for none.
+        classes: number of classes whose labels come with the data, 0 for none; vocab_size: number
+            of tokens of the prompts that come with them, of which 0 is padding, 0 for none.
     """
 
     def __init__(
@@ -81,6 +68,7 @@ class Diffusion(Model):
         predict: str = "eps",
         weighting: str = "simple",
         classes: int = 0,
+        vocab_size: int = 0,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -91,6 +79,7 @@ class Diffusion(Model):
                 f"unknown weighting {weighting!r}: choose one of {', '.join(WEIGHTINGS)}"
             )
         self.shape, self.grey, self.classes = tuple(shape), levels, classes
+        self.conditions = Conditions(classes, vocab_size)
         self.predict, self.weighting = predict, weighting
         made = make_schedule(schedule, steps) if isinstance(schedule, str) else schedule
         self.schedule = made.after(skip) if skip else made
@@ -99,19 +88,21 @@ class Diffusion(Model):
     def _network(self, name: str, options: dict[str, Any]) -> nn.Module:
         if name not in NETS:
             raise ValueError(f"unknown net {name!r}: choose one of {', '.join(NETS)}, or give one")
+        if self.conditions.vocab_size:
+            if NETS[name] is TimeMLP:
+                raise ValueError(f"net {name!r} reads no text: choose unet or dit, or give one")
+            options = options | {"vocab_size": self.conditions.vocab_size}
         return NETS[name](shape=self.shape, classes=self.classes, **options)
 
     def check(self, x: Tensor, *labels: Tensor) -> None:
-        """Raise ValueError for data or labels that do not fit."""
+        """Raise ValueError for data, labels or prompts that do not fit."""
         if self.grey is None:
             check_examples(x, self.shape)
         else:
             check_examples(x, self.shape, low=0.0, high=1.0)
             numbers(x, self.grey)
         for y in labels:
-            if not self.classes:
-                raise ValueError("got labels, but this model has no classes: data.without_labels()")
-            check_labels(y, len(x), self.classes)
+            self.conditions.check(y, len(x))
 
     def to_data(self, x_0: Batch) -> Batch:
         """Images in [0, 1], in grey levels, from x_0; other data as they are."""
@@ -124,7 +115,7 @@ class Diffusion(Model):
         """x_0: images in [0, 1] as [−1, 1], other data as they are."""
         return x if self.grey is None else 2 * x - 1
 
-    def denoise(self, x_t: Batch, t: Labels, y: Labels | None = None) -> Batch:
+    def denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
         """The x_0 that the network predicts from x_t at the levels t."""
         if len(x_t) > PART and not torch.is_grad_enabled():
             labels = [None] * len(x_t) if y is None else y.split(PART)
@@ -133,17 +124,11 @@ class Diffusion(Model):
         prediction = self.net(x_t, t, *self._shown(x_t, y))
         return to_x0(self.predict, prediction, x_t, self.schedule.at(t, len(self.shape)))
 
-    def _shown(self, x_t: Batch, y: Labels | None) -> tuple[Labels, ...]:
-        """The labels to show the network: ``classes`` stands for none."""
-        if not self.classes:
-            return ()
-        if y is None:
-            return (torch.full((len(x_t),), self.classes, device=x_t.device),)
-        if self.training:
-            y = y.masked_fill(torch.rand(y.shape, device=y.device) < DROPPED, self.classes)
-        return (y,)
+    def _shown(self, x_t: Batch, y: Given | None) -> tuple[Given, ...]:
+        """The labels or prompts to show the network; in training some are hidden."""
+        return self.conditions.shown(y, len(x_t), x_t.device, hide=self.training)
 
-    def loss(self, x: Batch, y: Labels | None = None) -> Scalar:
+    def loss(self, x: Batch, y: Given | None = None) -> Scalar:
         """The mean squared error of the prediction, at levels and with noise drawn afresh.
 
         With ``weighting="bound"``, the negative bound in nats; with "min-snr" the error of x_0
@@ -166,11 +151,11 @@ class Diffusion(Model):
     def elbo(
         self,
         x: Batch,
-        y: Labels | None = None,
+        y: Given | None = None,
         *,
         terms: int | None = TERMS,
         first: int = 0,
-        generator: torch.Generator | None = None,
+        generator: Generator = None,
     ) -> PerExample:
         """A lower bound of log p(x), or of log p(x | y), in nats; one draw of the noise.
 
@@ -185,46 +170,29 @@ class Diffusion(Model):
     def elbo_terms(
         self,
         x: Batch,
-        y: Labels | None = None,
+        y: Given | None = None,
         *,
         terms: int | None = TERMS,
         first: int = 0,
-        generator: torch.Generator | None = None,
+        generator: Generator = None,
     ) -> Terms:
         """The three parts of the bound, in nats: at the last level, between levels, at the first.
 
         Equation: :eq:`eq-diff-vlb`
         """
         self.check(x, *([] if y is None else [y]))
-        T = len(self.schedule)
-        if not 0 <= first < T - 1:
-            raise ValueError(f"got first={first}; the chain begins at a level from 0 to {T - 2}")
-        x_0 = self.from_data(x)
-        count = min(terms or T, T - 1 - first)
-        edges = [first + 1 + (T - 1 - first) * k // count for k in range(count + 1)]
-        levels = []
-        for low, high in pairwise(edges):
+        x_0, levels = self.from_data(x), []
+        for low, high in pairwise(chain.ranges(first, len(self.schedule), terms)):
             t = low + spread(x, high - low, generator)
             levels.append((high - low) * self.level_kl(x, t, y, generator=generator))
         return Terms(
-            self._prior(x_0),
+            chain.prior_kl(x_0, self.schedule.at(len(self.schedule) - 1)),
             torch.stack(levels).sum(0),
             self._reconstruction(x_0, first, generator),
         )
 
-    def _prior(self, x_0: Batch) -> PerExample:
-        """KL(q(x_T | x_0) ‖ N(0, I))."""
-        last = self.schedule.at(len(self.schedule) - 1)
-        mean = last.alpha * x_0.flatten(1)
-        return kl_normal(mean, last.sigma.expand_as(mean))
-
     def level_kl(
-        self,
-        x: Batch,
-        t: Labels,
-        y: Labels | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, x: Batch, t: Labels, y: Given | None = None, *, generator: Generator = None
     ) -> PerExample:
         """KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) in nats, of one draw of x_t at levels t.
 
@@ -234,45 +202,34 @@ class Diffusion(Model):
         predicted = self.denoise(q_sample(x_0, normal_like(x_0, generator), level), t, y)
         if self.grey is not None and not self.training:
             predicted = predicted.clamp(-1, 1)  # never farther from x_0, which is in there
-        error = (x_0 - predicted).square().flatten(1).sum(1)
-        return snr_weight(self.schedule.at(t), self.schedule.at(t - 1)) * error
+        return chain.step_kl(x_0, predicted, self.schedule.at(t), self.schedule.at(t - 1))
 
     def _reconstruction(self, x_0: Batch, first: int, generator: Generator) -> PerExample:
-        """−log p(x_0 | x_1), where every grey level is as likely as another before x_1 is seen.
-
-        Data that are not grey are taken as if locally uniform: their mean is the entropy of σε/α.
-        """
+        """−log p(x_0 | x_1), for data that are not grey its mean."""
         level = self.schedule.at(first)
         width = level.sigma / level.alpha
         if self.grey is None:
-            entropy = 0.5 * math.log(2 * math.pi * math.e) + width.log()
-            return entropy * math.prod(self.shape) * torch.ones_like(x_0.flatten(1)[:, 0])
-        seen = x_0 + width * normal_like(x_0, generator)
-        pairs = zip(x_0.split(64), seen.split(64), strict=True)
-        return torch.cat([self._decode(*pair, width) for pair in pairs])
+            return chain.continuous_nll(x_0, width)
+        return self._decode(x_0, x_0 + width * normal_like(x_0, generator), width)
 
     def _decode(self, x_0: Batch, seen: Batch, width: Tensor) -> PerExample:
         """−log p(x_0 | x_1) of grey values, where ``seen`` is x_1/α."""
         assert self.grey is not None
-        grid = torch.linspace(-1, 1, self.grey, device=x_0.device, dtype=x_0.dtype)
-        logits = -((seen[..., None] - grid) / width).square() / 2
-        k = ((x_0 + 1) / 2 * (self.grey - 1)).round().long()
-        log_p = logits.log_softmax(-1).gather(-1, k[..., None])[..., 0]
-        return -log_p.flatten(1).sum(1)
+        return chain.grey_nll(x_0, seen, width, self.grey)
 
     def denoiser(
         self,
-        y: Labels | None = None,
+        y: Given | None = None,
         *,
         guidance: float = 0.0,
         classifier: Classify | None = None,
         clip: str = "static",
     ) -> Denoiser:
-        """x_0 from x_t and t, steered by labels and ``guidance`` w, or by a classifier of x_t.
+        """x_0 from x_t and t, steered by y and ``guidance`` w, or by a classifier of x_t.
 
         ``classifier`` gives log p(y | x_t) for x_t and a level number.
         """
-        self._check_steering(y, guidance, classifier)
+        self.conditions.check_steering(y, guidance, classifier is not None)
         clip = clip if self.grey is not None else "none"
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
@@ -286,28 +243,15 @@ class Diffusion(Model):
 
         return predict
 
-    def _check_steering(
-        self, y: Labels | None, guidance: float, classifier: Classify | None
-    ) -> None:
-        if y is not None:
-            if not self.classes:
-                raise ValueError("got labels y, but this model was built without classes")
-            check_labels(y, len(y), self.classes)
-        if guidance and classifier is None and y is None:
-            raise ValueError(
-                f"got guidance={guidance:g}, but guidance needs labels y of a model trained with "
-                "classes, or a classifier: give one, or leave guidance out"
-            )
-
     def sample(
         self,
         n: int,
-        y: Labels | None = None,
+        y: Given | None = None,
         *,
         sampler: str = "dpm++",
         steps: int = 20,
         guidance: float = 0.0,
-        generator: torch.Generator | None = None,
+        generator: Generator = None,
         **options: Any,
     ) -> Batch:
         """``n`` draws, of the classes ``y`` or else of all, by "ddpm", "ddim", "dpm++" or "heun".
@@ -315,13 +259,7 @@ class Diffusion(Model):
         The ``options`` are those of ``trajectory``.
         """
         *_, x_0 = self.trajectory(
-            n,
-            y,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
-            generator=generator,
-            **options,
+            n, y, sampler=sampler, steps=steps, guidance=guidance, generator=generator, **options
         )
         return self.to_data(x_0)
 
@@ -329,13 +267,13 @@ class Diffusion(Model):
     def trajectory(
         self,
         n: int,
-        y: Labels | None = None,
+        y: Given | None = None,
         *,
         sampler: str = "dpm++",
         steps: int = 20,
         eta: float = 0.0,
         spacing: str = "log-snr",
-        generator: torch.Generator | None = None,
+        generator: Generator = None,
         **options: Any,
     ) -> Iterator[Batch]:
         """x after every step of a sampler, as the network sees it.
@@ -359,11 +297,11 @@ class Diffusion(Model):
         self,
         x: Batch,
         mask: Tensor,
-        y: Labels | None = None,
+        y: Given | None = None,
         *,
         steps: int = 50,
         repeats: int = 5,
-        generator: torch.Generator | None = None,
+        generator: Generator = None,
         **options: Any,
     ) -> Batch:
         """Examples that are ``x`` where ``mask`` is true, and drawn to go with it elsewhere."""
@@ -378,18 +316,3 @@ class Diffusion(Model):
             repeats=repeats,
         )
         return self.to_data(drawn)
-
-
-def normal_like(x: Tensor, generator: Generator = None) -> Tensor:
-    """Noise of N(0, I) in the shape of x."""
-    return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-
-
-def spread(x: Batch, count: int, generator: Generator = None) -> Labels:
-    """A number from 0 to ``count`` − 1 for each example, each as likely, all evenly spread.
-
-    Source: Kingma et al., NeurIPS 2021.
-    """
-    start = torch.rand((), device=x.device, generator=generator)
-    places = (torch.arange(len(x), device=x.device) / len(x) + start) % 1
-    return (count * places).long().clamp(max=count - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import os
 import zipfile
 import zlib
@@ -15,9 +16,10 @@ import platformdirs
 from gentext.sources import SOURCES, RemoteFile
 
 BUNDLED = Path(__file__).with_name("datasets")
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+NOTES = 4  # columns of what is noted of an emoji
 
-Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images (uint8) or rows, labels
+Splits = dict[str, tuple[np.ndarray, ...]]  # split -> images (uint8) or rows, labels, any notes
 
 
 def cache_folder(name: str) -> Path:
@@ -64,13 +66,18 @@ def kept_folder(name: str) -> Path | None:
 
 
 def how_to_get(name: str) -> str:
-    """What the full set ``name`` is and the two ways to get it, in one sentence."""
+    """What the full set ``name`` is and the ways to get it, in one sentence."""
     source, archive = SOURCES[name], SOURCES[name].archive
-    size = f"{archive.megabytes:.1f} MB to download" if archive else "bundled"
+    if archive is None:
+        return (
+            f"nobody serves more of {name!r} than is bundled ({source.bundled}): load it without "
+            f"full, or put {name}.npz of your own into $GENTEXT_DATA/{name}/"
+        )
     return (
-        f"the full {source.title} ({source.full} images, {size}, licence {source.licence}) is not "
-        f"on this machine: download it by load({name!r}, full=True, download=True) or `gentext "
-        f"data fetch {name}`, or put {_file_names(name)} into $GENTEXT_DATA/{name}/"
+        f"the full {source.title} ({source.full} images, {archive.megabytes:.1f} MB to download, "
+        f"licence {source.licence}) is not on this machine: download it by load({name!r}, "
+        f"full=True, download=True) or `gentext data fetch {name}`, or put {_file_names(name)} "
+        f"into $GENTEXT_DATA/{name}/"
     )
 
 
@@ -152,15 +159,21 @@ def _read_npz(name: str, folder: Path) -> Splits:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             splits = [s for s in ("train", "validation", "test") if f"x_{s}" in arrays]
-            read = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
+            read: Splits = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
+            if all(f"notes_{s}" in arrays for s in splits):
+                read = {s: (*read[s], arrays[f"notes_{s}"]) for s in splits}
     except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
     kind = "rows as int16" if SOURCES[name].levels is None else "images as uint8"
-    wrong = any(str(x.dtype) != kind.split()[-1] for x, _ in read.values())
+    wrong = any(str(x.dtype) != kind.split()[-1] for x, *_ in read.values())
     if wrong or not {"train", "test"} <= read.keys():
         raise ValueError(
             f"{path} needs x_train, y_train, x_test and y_test with {kind}; "
             "write it anew by numpy.savez"
+        )
+    if any(n.ndim != 2 or n.shape[1] != NOTES for _, _, *notes in read.values() for n in notes):
+        raise ValueError(
+            f"{path} needs notes of {NOTES} columns: code points, style, English and Chinese name"
         )
     return read
 

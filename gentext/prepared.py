@@ -12,10 +12,14 @@ from torch import Tensor
 
 from gentext import data, text, toys, zoo
 from gentext.data import Dataset
-from gentext.tokenizer import CHINESE, BPETokenizer, CharTokenizer
+from gentext.tokenizer import CHINESE, BPETokenizer, CharTokenizer, rows
+from gentext.words import WordTokenizer
 
 POEM = 33  # characters of the longest quatrain, and the end of the text
 SENTENCE = 64  # the longest row of a pair to translate
+PROMPT = 16  # the longest name of an emoji, and the end of the text
+LANGUAGES = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
+STYLES = {"noto": ("noto",), "fluent": ("fluent",), "both": ("noto", "fluent")}
 
 
 def images(dataset: Dataset, change: Callable[[Tensor], Tensor], **fields: Any) -> Dataset:
@@ -121,3 +125,43 @@ def translations(*, reverse: bool = False) -> Dataset:
     sides = (side for pair in corpus.train for side in pair)
     tokenizer = BPETokenizer.fit(sides, size=1024, apart=CHINESE)
     return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
+
+
+def captions(*, language: str = "both", style: str = "both", length: int = PROMPT) -> Dataset:
+    """Emoji, and their names as prompts: x (n, 3, 32, 32), then tokens (n, length).
+
+    One vocabulary serves English words and Chinese characters, and is the same whatever is chosen:
+    that of the names in training. Words that occur in other names only become UNKNOWN. Rows are
+    those of ``tokenizer.rows``, so a prompt of your own is
+    ``rows(dataset.tokenizer, ["red heart"], length, strict=True)``.
+
+    Arguments:
+        language: "en", "zh", or "both", which gives each picture twice, once under each name.
+        style: "noto", "fluent", or "both".
+        length: tokens of a row; a name ends in EOS, and PAD fills it up.
+
+    Raises ValueError for other choices, for a length that is too small for a name, and where
+    emoji.npz of your own has no names.
+    """
+    languages, styles = _choice("language", language, LANGUAGES), _choice("style", style, STYLES)
+    dataset = data.load("emoji")
+    if not dataset.notes:
+        raise ValueError(f"{dataset.source} has no names; add notes_train and so on to emoji.npz")
+    fitted = WordTokenizer.fit(
+        getattr(note, key) for note in dataset.notes["train"] for key in LANGUAGES["both"]
+    )
+    splits: dict[str, Any] = {}
+    notes: dict[str, tuple[Any, ...]] = {}
+    for split, noted in dataset.notes.items():
+        kept = [k for k, note in enumerate(noted) if note.style in styles for _ in languages]
+        notes[split] = tuple(noted[k] for k in kept)
+        names = [getattr(noted[k], languages[i % len(languages)]) for i, k in enumerate(kept)]
+        x = getattr(dataset, split)[0]
+        splits[split] = (x[torch.tensor(kept)], rows(fitted, names, length))
+    return replace(dataset, classes=(), tokenizer=fitted, notes=notes, **splits)
+
+
+def _choice(what: str, chosen: str, choices: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    if chosen not in choices:
+        raise ValueError(f"unknown {what} {chosen!r}: choose one of {', '.join(choices)}")
+    return choices[chosen]

@@ -274,7 +274,8 @@ class ImageScoreSDE(Model):
         25 ``steps`` unless told.
         """
         self.check(x)
-        options = {"divergence": "hutchinson", "steps": 25, "generator": generator} | options
+        hutchinson: dict[str, Any] = {"divergence": "hutchinson", "steps": 25}
+        options = hutchinson | {"generator": generator} | options
         v = 2 * dequantize(x, self.levels, generator=generator) - 1
         return self.sde.log_prob(v, **options) - math.prod(self.shape) * math.log(self.levels / 2)
 

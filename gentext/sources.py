@@ -44,7 +44,11 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """Images or, without ``levels``, a table: how to describe them, read and get all of them."""
+    """Images or, without ``levels``, a table: how to describe them, read and get all of them.
+
+    Without an ``archive``, the bundled file is the ``whole`` or else a part that nobody serves more
+    of.
+    """
 
     title: str
     content: str
@@ -58,6 +62,7 @@ class Source:
     levels: int | None = 256
     full: str = ""
     archive: Archive | None = None
+    whole: bool = True
 
 
 def _idx_files(sizes: tuple[int, ...], digests: tuple[str, ...]) -> tuple[RemoteFile, ...]:
@@ -166,6 +171,26 @@ SOURCES = {
         excerpt="bundled: 6,000 different faces drawn by the rules of DiceBear's style pixel-art, "
         "the last 600 for test",
         sha256="56b811356e14fc5c6adda04ea97a4a1b17116e5c9bd64172b6406d998aaa5976",
+    ),
+    "emoji": Source(
+        title="emoji",
+        content="emoji of Noto and Fluent, 32 x 32 RGB, with English and Chinese names",
+        bundled="1,717 + 100 validation + 230",
+        shape=(3, 32, 32),
+        classes=(
+            "Smileys & Emotion",
+            "Animals & Nature",
+            "Food & Drink",
+            "Travel & Places",
+            "Activities",
+            "Objects",
+        ),
+        licence="Noto: Apache-2.0, Google; Fluent: MIT, (c) Microsoft Corporation; names: Unicode "
+        "License v3, (c) Unicode, Inc.; CLDR 48",
+        excerpt="bundled: 1,026 emoji of six classes on white, 1,021 of them in both styles, split "
+        "by emoji with seed 0, so that the two pictures of one are never in different splits",
+        sha256="53cfaf041a8ec5a23ec58117a912d249fbfd97e8b9e419f84b83d649c96aa590",
+        whole=False,
     ),
     "digits": Source(
         title="digits 8 x 8",

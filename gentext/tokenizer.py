@@ -157,7 +157,7 @@ class BPETokenizer:
         return json.dumps({"kind": "bpe", "tokenizers": self._inner.to_str()}, ensure_ascii=False)
 
 
-def from_json(text: str) -> CharTokenizer | BPETokenizer:
+def from_json(text: str) -> Tokenizer:
     """The tokenizer that ``to_json`` described; ``ValueError`` for anything else."""
     try:
         fields = json.loads(text)
@@ -165,12 +165,18 @@ def from_json(text: str) -> CharTokenizer | BPETokenizer:
             return CharTokenizer(fields["alphabet"])
         if fields["kind"] == "bpe":
             return BPETokenizer(fields["tokenizers"])
+        if fields["kind"] == "words":
+            from gentext.words import WordTokenizer
+
+            return WordTokenizer(fields["words"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"this is no tokenizer of gentext ({error!r}); save it anew") from error
-    raise ValueError(f"unknown tokenizer {fields['kind']!r}: there are 'characters' and 'bpe'")
+    raise ValueError(
+        f"unknown tokenizer {fields['kind']!r}: there are 'characters', 'bpe' and 'words'"
+    )
 
 
-def load(path: str | os.PathLike[str]) -> CharTokenizer | BPETokenizer:
+def load(path: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer that the checkpoint ``path`` carries; ``ValueError`` if it has none."""
     text = checkpoint.info(path).get("tokenizer")
     if text is None:

@@ -5,77 +5,32 @@ found on the way down. Its width grows as the image shrinks, so most of its weig
 convolution is cheap. The time and the label reach every block as a scale and a shift, which one
 linear layer makes for all of them.
 
-Notation: ``x`` (n, *event) noisy examples; ``t`` (n,) times, about 0 to 1000; ``y`` (n,) labels,
-``classes`` for none.
+Notation: ``x`` (n, *event) noisy examples; ``t`` (n,) times, about 0 to 1000; ``y`` labels or
+prompts as in ``conditions``.
 
-Source: Ronneberger et al., MICCAI 2015; Ho et al., NeurIPS 2020; Peebles and Xie, ICCV 2023.
+Source: Ronneberger et al., MICCAI 2015; Ho et al., NeurIPS 2020; Peebles and Xie, ICCV 2023;
+Rombach et al., CVPR 2022 (prompts).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.shapes import Batch, Flat
+from gentext.conditions import Condition, Text
+from gentext.conditions import time_embedding as time_embedding
+from gentext.shapes import Batch
 from gentext.transformer import MultiHeadAttention, check_dropout
 
 GROUPS, HEADS = 8, 4  # of the normalisations and of the attention
-SLOWEST = -4  # logarithm of the smallest angle per unit of time
 EMBED = 2  # hidden units of the U-Net's condition for each of its channels
 WIDTH = 64  # of the time embedding of a perceptron
-
-
-def time_embedding(t: Tensor, width: int) -> Flat:
-    """(n, width) of sin(ω_i t), then cos(ω_i t), with ω_i geometric from 1 to 10⁻⁴."""
-    if width < 2 or width % 2:
-        raise ValueError(f"got width={width}; half of it are sines, half cosines: choose it even")
-    dtype = torch.promote_types(t.dtype, torch.float32)
-    omega = torch.logspace(0, SLOWEST, width // 2, device=t.device, dtype=dtype)
-    angles = t.to(dtype)[:, None] * omega
-    return torch.cat([angles.sin(), angles.cos()], 1)
-
-
-class Condition(nn.Module):
-    """Makes of the time, and the label if there are classes, numbers for each of the layers.
-
-    They are split into parts of ``sizes``, two numbers for each channel: scales, then shifts.
-    """
-
-    def __init__(self, width: int, hidden: int, channels: Sequence[int], classes: int) -> None:
-        super().__init__()
-        if classes < 0:
-            raise ValueError(f"got classes={classes}; give their number, 0 for no labels")
-        self.width, self.classes, self.sizes = width, classes, [2 * c for c in channels]
-        self.time = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
-        self.label = nn.Embedding(classes + 1, hidden) if classes else None
-        self.layers = nn.Linear(hidden, sum(self.sizes))
-
-    def forward(self, t: Tensor, y: Tensor | None) -> Iterator[Tensor]:
-        """For one layer after the other (n, 2 channels)."""
-        h = self.time(time_embedding(t, self.width).to(self.layers.weight.dtype))
-        if self.label is not None:
-            none = t.new_full(t.shape, self.classes, dtype=torch.long)
-            h = h + self.label(none if y is None else y)
-        return iter(self.layers(F.silu(h)).split(self.sizes, 1))
-
-    def check(self, x: Tensor, shape: Sequence[int], t: Tensor, y: Tensor | None) -> None:
-        """Raise ValueError unless the three fit together and to examples of ``shape``."""
-        if x.shape[1:] != tuple(shape):
-            expected = ", ".join(map(str, shape))
-            raise ValueError(f"got x {tuple(x.shape)}; this network is built for (n, {expected})")
-        if t.shape != x.shape[:1]:
-            raise ValueError(f"got t {tuple(t.shape)} for {len(x)} examples; give one time each")
-        if y is None:
-            return
-        if not self.classes:
-            raise ValueError("got labels y, but this network has none: build it with classes=")
-        if y.shape != x.shape[:1]:
-            raise ValueError(f"got y {tuple(y.shape)} for {len(x)} examples; give one label each")
 
 
 def modulate(h: Tensor, condition: Tensor) -> Tensor:
@@ -85,24 +40,49 @@ def modulate(h: Tensor, condition: Tensor) -> Tensor:
 
 
 class ImageAttention(nn.Module):
-    """Every place of an image attends to all of them, and adds what it reads to what it has."""
+    """Every place of an image attends to all of them, and adds what it reads to what it has.
 
-    def __init__(self, channels: int) -> None:
+    Where prompts of ``text`` features are given, it then reads these in the same way.
+    """
+
+    def __init__(self, channels: int, text: int = 0) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.mix = MultiHeadAttention(channels, HEADS)
+        if text:
+            self.words = nn.Linear(text, channels)
+            self.norm_read = nn.GroupNorm(GROUPS, channels)
+            self.read = MultiHeadAttention(channels, HEADS)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, text: Text | None = None) -> Tensor:
         """The same shape (n, c, h, w)."""
-        places = self.norm(x).flatten(2).transpose(1, 2)
-        return x + self.mix(places).transpose(1, 2).unflatten(2, x.shape[2:])
+        x = x + self._image(self.mix(self._places(self.norm(x))), x)
+        if text is None:
+            return x
+        read = self.read(self._places(self.norm_read(x)), self.words(text.memory), mask=text.mask)
+        return x + self._image(read, x)
+
+    def _places(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)
+
+    def _image(self, places: Tensor, like: Tensor) -> Tensor:
+        return places.transpose(1, 2).unflatten(2, like.shape[2:])
 
 
 class ResidualBlock(nn.Module):
-    """Adds two convolutions, the second of modulated features; where ``attends``, attention too."""
+    """Adds two convolutions, the second of modulated features; where ``attends``, attention too.
+
+    ``text`` is the number of features of the prompts that the attention reads, 0 for none.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, *, attends: bool = False, dropout: float = 0.0
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        attends: bool = False,
+        dropout: float = 0.0,
+        text: int = 0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(GROUPS, inputs)
@@ -111,15 +91,20 @@ class ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        self.attention = ImageAttention(outputs) if attends else nn.Identity()
+        self.attends = attends
+        self.attention = ImageAttention(outputs, text) if attends else nn.Identity()
 
     def forward(
-        self, x: Float[Tensor, "n c h w"], condition: Float[Tensor, "n two_out"]
+        self,
+        x: Float[Tensor, "n c h w"],
+        condition: Float[Tensor, "n two_out"],
+        text: Text | None = None,
     ) -> Float[Tensor, "n out h w"]:
         """Features of ``x``, given the scales and shifts (n, 2 out)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = F.silu(modulate(self.norm2(h), condition))
-        return self.attention(self.skip(x) + self.conv2(self.dropout(h)))
+        h = self.skip(x) + self.conv2(self.dropout(h))
+        return self.attention(h, text) if self.attends else h
 
 
 class UNet(nn.Module):
@@ -130,6 +115,8 @@ class UNet(nn.Module):
         blocks: on each resolution, on the way down and again on the way up.
         attention: on how many of the lowest resolutions places attend to each other.
         classes: number of labels, 0 for none; dropout: in the blocks; outputs: channels, as of x.
+        vocab_size: number of tokens of prompts, of which 0 is padding, 0 for no prompts; context:
+            length of the longest. They are read where places attend to each other.
 
     Source: Ho et al., NeurIPS 2020; Nichol and Dhariwal, ICML 2021.
     """
@@ -145,10 +132,14 @@ class UNet(nn.Module):
         classes: int = 0,
         dropout: float = 0.0,
         outputs: int | None = None,
+        vocab_size: int = 0,
+        context: int = 0,
     ) -> None:
         super().__init__()
         check_unet(shape, channels, multipliers, blocks, attention, outputs)
         check_dropout(dropout)
+        hidden = EMBED * channels
+        options: dict[str, Any] = {"dropout": dropout, "text": hidden if vocab_size else 0}
         self.shape, widths = tuple(shape), [channels * m for m in multipliers]
         attends = [k >= len(widths) - attention for k in range(len(widths))]
         self.stem = nn.Conv2d(shape[0], channels, 3, padding=1)
@@ -157,36 +148,37 @@ class UNet(nn.Module):
             if k:
                 self.down.append(nn.Conv2d(widths[k - 1], c, 2, stride=2))
             for _ in range(blocks):
-                self.down.append(ResidualBlock(c, c, attends=attends[k], dropout=dropout))
+                self.down.append(ResidualBlock(c, c, attends=attends[k], **options))
         c = widths[-1]
-        self.middle = ResidualBlock(c, c, attends=attends[-1], dropout=dropout)
+        self.middle = ResidualBlock(c, c, attends=attends[-1], **options)
         self.up = nn.ModuleList()
         for k, c in reversed(list(enumerate(widths))):
             for _ in range(blocks):
-                self.up.append(ResidualBlock(2 * c, c, attends=attends[k], dropout=dropout))
+                self.up.append(ResidualBlock(2 * c, c, attends=attends[k], **options))
             if k:
                 self.up.append(nn.ConvTranspose2d(c, widths[k - 1], 2, stride=2))
         self.norm = nn.GroupNorm(GROUPS, channels)
-        self.head = _zeros(nn.Conv2d(channels, outputs or shape[0], 3, padding=1))
+        self.head = zeros(nn.Conv2d(channels, outputs or shape[0], 3, padding=1))
         convolutions = [m.conv2 for m in self.modules() if isinstance(m, ResidualBlock)]
         sizes = [convolution.out_channels for convolution in convolutions]
-        self.condition = Condition(channels, EMBED * channels, sizes, classes)
+        self.condition = Condition(channels, hidden, sizes, classes, vocab_size, context)
 
     def forward(self, x: Batch, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """What the network says of x (n, c, h, w) at the times t, of the labels y if it has any."""
+        """What the network says of x (n, c, h, w) at times t, of the labels or prompts y if any."""
         self.condition.check(x, self.shape, t, y)
-        conditions, skips = self.condition(t, y), []
+        features, text = self.condition.features(t, y)
+        conditions, skips = self.condition.parts(features), []
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         for layer in self.down:
             if isinstance(layer, ResidualBlock):
-                x = layer(x, next(conditions))
+                x = layer(x, next(conditions), text)
                 skips.append(x)
             else:  # half the resolution
                 x = layer(x)
-        x = self.middle(x, next(conditions))
+        x = self.middle(x, next(conditions), text)
         for layer in self.up:
             if isinstance(layer, ResidualBlock):
-                x = layer(torch.cat([x, skips.pop()], 1), next(conditions))
+                x = layer(torch.cat([x, skips.pop()], 1), next(conditions), text)
             else:  # twice the resolution
                 x = layer(x)
         return self.head(F.silu(self.norm(x)))
@@ -210,14 +202,14 @@ class TimeMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_counts(hidden=hidden, layers=layers)
+        check_counts(hidden=hidden, layers=layers)
         check_dropout(dropout)
         self.shape, values = tuple(shape), math.prod(shape)
         self.stem = nn.Linear(values, hidden)
         self.norm = nn.LayerNorm(hidden, elementwise_affine=False)  # the condition scales it
         self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
-        self.head = _zeros(nn.Linear(hidden, values))
+        self.head = zeros(nn.Linear(hidden, values))
         self.condition = Condition(WIDTH, WIDTH, [hidden] * layers, classes)
 
     def forward(self, x: Batch, t: Tensor, y: Tensor | None = None) -> Batch:
@@ -229,7 +221,7 @@ class TimeMLP(nn.Module):
         return self.head(F.silu(self.norm(h))).view_as(x)
 
 
-def _zeros(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+def zeros(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """The layer with weights and biases of 0."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -254,7 +246,7 @@ def check_unet(
         )
     if not multipliers or min(multipliers) < 1:
         raise ValueError(f"got multipliers={multipliers}; give a number from 1 per resolution")
-    _check_counts(blocks=blocks, outputs=1 if outputs is None else outputs)
+    check_counts(blocks=blocks, outputs=1 if outputs is None else outputs)
     if not 0 <= attention <= len(multipliers):
         raise ValueError(
             f"got attention={attention}; it is the number of resolutions with attention, 0 to "
@@ -268,7 +260,7 @@ def check_unet(
         )
 
 
-def _check_counts(**counts: int) -> None:
+def check_counts(**counts: int) -> None:
     """Raise ValueError unless all are at least 1."""
     for name, value in counts.items():
         if value < 1:

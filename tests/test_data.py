@@ -6,8 +6,11 @@ import errno
 import gzip
 import hashlib
 import http.server
+import random
 import socketserver
 import threading
+import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +20,10 @@ import torch
 
 from gentext import data, download, files, prepared, recipes
 from gentext.sources import SOURCES, Archive, RemoteFile
+from gentext.tokenizer import EOS, PAD, SPECIALS, UNKNOWN, Tokenizer, rows
+from gentext.words import WordTokenizer
 
-IMAGES = ("fashion-mnist", "mnist", "faces", "digits")
+IMAGES = ("fashion-mnist", "mnist", "faces", "emoji", "digits")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -39,6 +44,7 @@ def own_machine(monkeypatch, tmp_path):
         ("fashion-mnist", (3000, 0, 1000)),
         ("mnist", (2000, 0, 500)),
         ("faces", (5400, 0, 600)),
+        ("emoji", (1717, 100, 230)),
         ("digits", (1257, 180, 360)),
     ],
 )
@@ -66,7 +72,7 @@ def test_classes_are_balanced_in_the_excerpts():
     assert len(fashion.classes) == len(mnist.classes) == 10
 
 
-@pytest.mark.parametrize("name", ["mnist", "faces"])
+@pytest.mark.parametrize("name", ["mnist", "faces", "emoji"])
 def test_no_test_image_is_in_the_training_set(name):
     d = data.load(name)
     rows = [
@@ -167,6 +173,276 @@ def test_the_shuttle_as_recipes_take_it_is_standardised_on_its_usual_rows():
         assert (most[:-1] < least[1:] + 1e-6).all()
     assert torch.equal(prepared.shuttle().test[0], usual.test[0])
     assert not torch.equal(prepared.shuttle(seed=1).test[0], usual.test[0])
+
+
+# Emoji.
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def emoji() -> data.Dataset:
+    return data.load("emoji")
+
+
+def test_the_pictures_of_one_emoji_are_in_one_split_under_one_name(emoji):
+    codes = {split: {note.code for note in emoji.notes[split]} for split in SPLITS}
+    assert [len(codes[split]) for split in SPLITS] == [861, 50, 115]
+    assert len(set.union(*codes.values())) == 861 + 50 + 115
+    everything = [note for split in SPLITS for note in emoji.notes[split]]
+    assert len({(note.code, note.style) for note in everything}) == len(everything) == 2047
+    assert Counter(note.style for note in everything) == {"noto": 1026, "fluent": 1021}
+    for key in ("en", "zh"):
+        named = {note.code: getattr(note, key) for note in everything}
+        assert all(named[note.code] == getattr(note, key) for note in everything)
+        assert len(set(named.values())) == len(named), "no name is in two splits"
+    pictures = [set(map(bytes, getattr(emoji, s)[0].mul(255).byte().numpy())) for s in SPLITS]
+    assert len(set.union(*pictures)) == sum(map(len, pictures)), "no picture is in two splits"
+    assert sum(map(len, pictures)) == 2046, "Fluent draws one face for two cats"
+
+
+def test_emoji_have_a_class_and_the_names_of_unicode(emoji):
+    known = {
+        note.en: (note, emoji.classes[y])
+        for split in SPLITS
+        for note, y in zip(emoji.notes[split], getattr(emoji, split)[1].tolist(), strict=True)
+    }
+    for name, zh, kind in [
+        ("swan", "天鹅", "Animals & Nature"),
+        ("avocado", "鳄梨", "Food & Drink"),
+        ("rocket", "火箭", "Travel & Places"),
+        ("pool 8 ball", "台球", "Activities"),
+    ]:
+        note, found = known[name]
+        assert (note.zh, found) == (zh, kind)
+    for split in SPLITS:
+        labels = getattr(emoji, split)[1]
+        assert labels.unique().tolist() == list(range(6))
+        kinds = dict(zip((n.code for n in emoji.notes[split]), labels.tolist(), strict=True))
+        assert [kinds[note.code] for note in emoji.notes[split]] == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "colour"),
+    [
+        ("red heart", (1, 0, 0)),
+        ("green heart", (0, 1, 0)),
+        ("blue heart", (0, 0, 1)),
+        ("yellow heart", (1, 1, 0)),
+    ],
+)
+def test_hearts_have_the_colour_of_their_name_on_white(emoji, name, colour):
+    everything = torch.cat([getattr(emoji, split)[0] for split in SPLITS])
+    notes = [note for split in SPLITS for note in emoji.notes[split]]
+    pictures = everything[[k for k, note in enumerate(notes) if note.en == name]]
+    assert len(pictures) == 2
+    middle, lit = pictures[:, :, 12:20, 12:20].mean((2, 3)), torch.tensor(colour) == 1
+    assert (middle[:, lit].amin(1) > middle[:, ~lit].amax(1) + 0.2).all()
+    # A heart stands upright: two bumps above, a point below, and paper in the corners.
+    assert (pictures[:, :, [0, 0, -1, -1], [0, -1, 0, -1]] == 1).all()
+    ink = (pictures.mean(1) < 0.95).float().sum(2)
+    assert (ink[:, :16].sum(1) > 1.2 * ink[:, 16:].sum(1)).all()
+
+
+def test_emoji_are_colourful_and_stand_on_white(emoji):
+    x = emoji.train[0]
+    assert x.is_contiguous()
+    corners = x[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners == 1).float().mean() > 0.8
+    assert (x.amax(1) - x.amin(1) > 0.5).float().mean() > 0.2
+
+
+def test_no_more_emoji_can_be_had_than_are_bundled(tmp_path):
+    for call in (
+        lambda: data.load("emoji", full=True),
+        lambda: data.load("emoji", full=True, download=True),
+        lambda: data.fetch("emoji"),
+        lambda: data.fetch("emoji", root=tmp_path),
+    ):
+        with pytest.raises(FileNotFoundError, match=r"'emoji'.*1,717.*GENTEXT_DATA/emoji/"):
+            call()
+
+
+def own_emoji(folder: Path, notes: np.ndarray | None) -> None:
+    x = np.zeros((3, 32, 32, 3), np.uint8)
+    x[..., 0] = 255
+    arrays = {
+        f"{key}_{split}": v
+        for split in ("train", "test")
+        for key, v in (("x", x), ("y", np.arange(3)), ("notes", notes))
+        if v is not None
+    }
+    np.savez(folder / "emoji.npz", **arrays)
+
+
+def test_emoji_of_ones_own_may_have_notes(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENTEXT_DATA", str(tmp_path))
+    (tmp_path / "emoji").mkdir()
+    notes = np.array([("1F354", "noto", f"burger {k}", "汉堡") for k in range(3)])
+    own_emoji(tmp_path / "emoji", notes)
+    for full in (False, True):
+        d = data.load("emoji", root=tmp_path, full=full)
+        assert [note.en for note in d.notes["test"]] == ["burger 0", "burger 1", "burger 2"]
+        assert (d.train[0][:, 0] == 1).all()
+        assert (d.train[0][:, 1:] == 0).all()
+    assert data.fetch("emoji") == tmp_path / "emoji"
+    assert prepared.captions(language="zh", style="both").tokenizer.words[:3] == (
+        "burger",
+        "堡",
+        "汉",
+    )
+    own_emoji(tmp_path / "emoji", notes[:, :3])
+    with pytest.raises(ValueError, match="4 columns"):
+        data.load("emoji", root=tmp_path)
+    own_emoji(tmp_path / "emoji", None)
+    assert not data.load("emoji", root=tmp_path).notes
+    with pytest.raises(ValueError, match=r"no names.*notes_train"):
+        prepared.captions()
+
+
+def test_members_packed_by_lzma_that_are_damaged_are_refused(tmp_path):
+    content = bytearray((files.BUNDLED / "emoji.npz").read_bytes())
+    with zipfile.ZipFile(files.BUNDLED / "emoji.npz") as packed:
+        assert {entry.compress_type for entry in packed.infolist()} == {zipfile.ZIP_LZMA}
+    content[5000:5100] = bytes(100)
+    (tmp_path / "emoji.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be read"):
+        data.load("emoji", root=tmp_path)
+
+
+# Emoji and their names.
+
+
+@pytest.fixture(scope="module")
+def named() -> dict[str, data.Dataset]:
+    return {key: prepared.captions(language=key) for key in ("en", "zh", "both")}
+
+
+def test_captions_are_the_names_of_the_pictures(emoji, named):
+    for split in SPLITS:
+        x, notes = getattr(emoji, split)[0], emoji.notes[split]
+        both = getattr(named["both"], split)
+        for i, key in enumerate(("en", "zh")):
+            pictures, tokens = getattr(named[key], split)
+            assert torch.equal(pictures, x)
+            assert torch.equal(both[0][i::2], x)
+            assert torch.equal(both[1][i::2], tokens)
+            assert named[key].notes[split] == notes == named["both"].notes[split][i::2]
+            decode = named[key].tokenizer.decode
+            for row, note in zip(tokens, notes, strict=True):
+                known = UNKNOWN not in row
+                assert (decode(row.tolist()) == getattr(note, key)) is known
+                assert known or split != "train"
+
+
+def test_captions_are_rows_of_tokens_of_one_vocabulary(named):
+    assert len({d.tokenizer.to_json() for d in named.values()}) == 1
+    for d in named.values():
+        assert isinstance(d.tokenizer, Tokenizer)
+        assert d.classes == ()
+        for split in SPLITS:
+            x, tokens = getattr(d, split)
+            assert tokens.shape == (len(x), prepared.PROMPT)
+            assert tokens.dtype == torch.int64
+            assert 0 <= tokens.min() <= tokens.max() < d.tokenizer.size
+            ends = (tokens == EOS).int()
+            assert torch.equal(ends.sum(1), torch.ones(len(x), dtype=torch.long))
+            after = ends.cumsum(1) - ends > 0
+            assert torch.equal(tokens == PAD, after), "padding after the end, and nowhere else"
+
+
+def test_captions_know_the_words_of_training_alone(named):
+    d = named["both"]
+    seen = {word.casefold() for n in d.notes["train"] for word in n.en.replace("-", " ").split()}
+    known = {word.casefold() for word in d.tokenizer.words}
+    assert seen <= known
+    assert d.train[1].unique().tolist() == [PAD, EOS, *range(len(SPECIALS), d.tokenizer.size)]
+    unseen = {w for n in d.notes["test"] for w in n.en.replace("-", " ").split()} - seen
+    assert "penguin" in unseen
+    with pytest.raises(ValueError, match="'penguin'"):
+        rows(d.tokenizer, ["red penguin"], 16, strict=True)
+
+
+@pytest.mark.parametrize("style", ["noto", "fluent"])
+def test_captions_of_one_style(emoji, style):
+    d = prepared.captions(language="zh", style=style, length=20)
+    assert d.shape == (3, 32, 32)
+    for split in SPLITS:
+        kept = [k for k, note in enumerate(emoji.notes[split]) if note.style == style]
+        assert torch.equal(getattr(d, split)[0], getattr(emoji, split)[0][kept])
+        assert {note.style for note in d.notes[split]} == {style}
+        assert getattr(d, split)[1].shape == (len(kept), 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"language": "fr"}, "'fr'.*en, zh, both"),
+        ({"style": "apple"}, "'apple'.*noto, fluent, both"),
+        ({"length": 4}, "tokens with EOS; rows are 4"),
+    ],
+)
+def test_captions_that_do_not_exist_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        prepared.captions(**options)
+
+
+def test_notes_are_one_for_each_example(emoji):
+    few = {"train": emoji.notes["train"][:5], "validation": (), "test": ()}
+    with pytest.raises(ValueError, match="1717 examples but 5 notes"):
+        replace(emoji, notes=few)
+    assert emoji.without_labels().notes is emoji.notes
+
+
+# Words.
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["red heart", "汉堡", "T恤", "X射线", "eight-thirty", "man’s shoe", "pool 8 ball", "DVD", ""],
+)
+def test_words_and_chinese_characters_come_back(text):
+    made = WordTokenizer.fit([text, "more words 更多的字"])
+    assert made.decode(made.encode(text)) == text
+
+
+def test_texts_of_random_words_come_back():
+    rng = random.Random(0)
+    words = ["red", "Heart", "-", "’s", "x1", "é", "红", "心", "龘"]
+    made = WordTokenizer(words)
+    for _ in range(200):
+        chosen = rng.choices(range(len(words)), k=rng.randrange(8))
+        tokens = [k + len(SPECIALS) for k in chosen]
+        assert made.encode(made.decode(tokens)) == tokens
+    assert made.size == len(words) + len(SPECIALS)
+
+
+def test_the_commonest_word_is_first_and_capitals_are_forgiven():
+    made = WordTokenizer.fit(["cat face", "cat", "t-shirt T-Rex", "cat face 猫", "cat’s Tail -"])
+    assert made.words == ("-", "cat", "face", "Rex", "T", "Tail", "cat’s", "shirt", "t", "猫")
+    for text in ("t-shirt", "T-Rex", "Tail"):
+        assert made.decode(made.encode(text)) == text
+    assert made.decode(made.encode("Cat FACE tail")) == "cat face Tail"
+    assert made.encode("cat's") == made.encode("CAT’S") == made.encode("cat’s")
+
+
+def test_an_unknown_word_is_named_or_marked():
+    made = WordTokenizer(["red", "红", "heart"])
+    with pytest.raises(ValueError, match=r"'lion' is not among .* 3 words"):
+        made.encode("red lion heart")
+    assert made.encode("red lion 红狮", strict=False) == [4, UNKNOWN, 5, UNKNOWN]
+    assert made.decode([1, 4, UNKNOWN, 6, EOS, PAD]) == "red \ufffd heart"
+    with pytest.raises(ValueError, match="from 7 to 7, but this vocabulary has 0 to 6"):
+        made.decode([7])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [((), "one at least"), (("a", "a"), "1 of them different"), (("a b",), "'a b' is not one")],
+)
+def test_a_vocabulary_has_each_word_once(words, message):
+    with pytest.raises(ValueError, match=message):
+        WordTokenizer(words)
 
 
 @pytest.mark.parametrize("name", [*IMAGES, "shuttle"])

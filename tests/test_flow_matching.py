@@ -397,6 +397,13 @@ def test_the_likelihood_has_gradients_where_the_function_is_called_with_them() -
     log_p.sum().backward()
     assert all(p.grad is not None for p in model.parameters())
     assert not model.log_prob(x, steps=2).requires_grad
+    log_p = ode_log_prob(
+        lambda x_t, root: 2 * root * model.velocity(x_t, root**2),
+        x,
+        prior_log_prob=lambda z: NORMAL.log_prob(z).sum(1),
+        steps=2,
+        method="rk4",
+    )
     with torch.inference_mode():
         torch.testing.assert_close(model.log_prob(x, steps=2), log_p.detach())
 

@@ -298,7 +298,11 @@ GROUPS = {
         "spline",
         "spline_kernel",
         "divergence",
+        "conditions",
         "unet",
+        "dit",
+        "chain",
+        "masking",
         "schedule",
         "samplers",
         "guidance",
@@ -309,7 +313,7 @@ GROUPS = {
         "likelihood",
         "transforms",
     },
-    "tokens": {"tokenizer"},
+    "tokens": {"tokenizer", "words"},
     "data": {"sources", "files", "download", "toys", "data", "pairs", "text"},
     "training": {"batches", "ema", "state", "train", "checkpoint"},
     "metrics": {"metrics", "fidelity"},
@@ -343,6 +347,13 @@ COMPOSED = {
     ("dequantization", "glow"),
     ("score", "dequantization"),  # images of grey levels
     ("flow_matching", "dequantization"),
+    ("image_vae", "vae"),
+    ("image_vae", "vqvae"),
+    ("latent_diffusion", "image_vae"),
+    ("latent_diffusion", "vae"),
+    ("latent_diffusion", "vqvae"),
+    ("latent_diffusion", "diffusion"),
+    ("latent_diffusion", "flow_matching"),
 }
 
 

@@ -26,6 +26,7 @@ from gentext.tokenizer import (
     merge_pairs,
     rows,
 )
+from gentext.words import WordTokenizer
 
 TEXTS = [
     "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。",
@@ -197,3 +198,11 @@ def test_a_checkpoint_carries_the_tokenizer(tmp_path, bpe: BPETokenizer) -> None
     path = checkpoint.save(tmp_path / "b.safetensors", model)
     with pytest.raises(ValueError, match="no tokenizer"):
         tokenizer.load(path)
+
+
+def test_words_come_back_from_json() -> None:
+    made = WordTokenizer.fit(["red heart", "红心"])
+    again = tokenizer.from_json(made.to_json())
+    assert again.to_json() == made.to_json()
+    assert again.decode(again.encode("red heart")) == "red heart"
+    assert again.decode(again.encode("红心")) == "红心"

@@ -38,6 +38,11 @@ def test_evaluate_reproduces_the_first_metric_of_the_card(name: str) -> None:
     assert abs(printed - measured[first]) < slack
 
 
+def test_classifiers_are_measured_in_shares() -> None:
+    output = CliRunner().invoke(app, ["evaluate", "classifier_digits"]).output
+    assert re.search(r"accuracy +0\.9\d+ +share of the examples", output)
+
+
 def test_the_important_bound_is_above_the_elbo_by_more_than_its_error() -> None:
     """k = 500 samples, on some test images of each set of weights, image by image on average."""
     for name in zoo.names():

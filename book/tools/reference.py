@@ -35,7 +35,7 @@ ORDER = {
         "latent_diffusion audio ctc finetune"
     ),
     ("Data, training and evaluation", "数据、训练与评估"): (
-        "data text tokenizer pairs metrics train checkpoint recipes zoo"
+        "data text tokenizer words pairs metrics train checkpoint recipes zoo"
     ),
     ("Figures and frames", "图与动画"): "plot widgets",
 }

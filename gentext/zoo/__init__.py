@@ -11,7 +11,7 @@ from typing import Any
 
 from gentext import checkpoint
 from gentext.core import Model
-from gentext.tokenizer import BPETokenizer, CharTokenizer
+from gentext.tokenizer import Tokenizer
 from gentext.tokenizer import load as load_tokenizer
 
 FOLDER = Path(__file__).parent
@@ -33,7 +33,7 @@ def card(name: str) -> dict[str, Any]:
     return card
 
 
-def tokenizer(name: str) -> CharTokenizer | BPETokenizer:
+def tokenizer(name: str) -> Tokenizer:
     """The tokenizer of a model of texts; ``ValueError`` if ``name`` has none."""
     return load_tokenizer(path(name))
 
