@@ -81,6 +81,11 @@ class FlowMatching(Model):
                 raise ValueError(f"got {sorted(options)} for a network that is there already")
             return net
         _check_choice("net", net, NETS)
+        if options.get("vocab_size"):
+            raise ValueError(
+                f"got vocab_size={options['vocab_size']}, but flow matching takes labels only: "
+                "leave it out, or train a Diffusion, which reads prompts"
+            )
         return NETS[net](shape=self.shape, classes=self.classes, **options)
 
     def check(self, x: Tensor, *given: Tensor) -> None:

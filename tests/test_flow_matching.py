@@ -806,9 +806,10 @@ def test_what_is_not_finite_stops_the_drawing() -> None:
 
 def test_bad_input_is_explained() -> None:
     for options, message in (
-        ({"net": "resnet"}, "unknown net 'resnet': choose one of unet, mlp"),
+        ({"net": "resnet"}, "unknown net 'resnet': choose one of unet, mlp, dit"),
         ({"coupling": "sinkhorn"}, "unknown coupling 'sinkhorn': choose one of independent, ot"),
         ({"times": "cosine"}, "unknown times 'cosine': choose one of uniform, logit-normal, near"),
+        ({"net": "dit", "vocab_size": 9}, "flow matching takes labels only"),
         ({"net": Constant(), "hidden": 3}, r"got \['hidden'\] for a network that is there already"),
     ):
         with pytest.raises(ValueError, match=message):
