@@ -88,11 +88,11 @@ def list_() -> None:
 
     typer.secho("Experiments, for gentext train NAME:", bold=True)
     for name, recipe in recipes.RECIPES.items():
-        typer.echo(f"  {name:26}{_first_line(recipe.__doc__)}")
+        typer.echo(f"  {name:28}{_first_line(recipe.__doc__)}")
     typer.secho("Trained weights, for gentext sample NAME and gentext evaluate NAME:", bold=True)
     for name in zoo.names():
         measured = {k: v for k, v in zoo.card(name).get("metrics", {}).items() if k != "n"}
-        typer.echo(f"  {name:26}{', '.join(f'{k} {v:.4g}' for k, v in measured.items())}")
+        typer.echo(f"  {name:28}{', '.join(f'{k} {v:.4g}' for k, v in measured.items())}")
     if not zoo.names():
         typer.echo("  none yet")
 
