@@ -116,10 +116,9 @@ def numbers(gaps: int, steps: int, schedule: str = "linear") -> list[int]:
     steps = min(gaps, steps)
     if not steps:
         return [0]
-    left = (gaps * (1 - shown(times(steps)[1], schedule))).round().tolist()
     filled = [0]
-    for step, masked in enumerate(left, 1):
-        filled.append(min(max(filled[-1] + 1, gaps - int(masked)), gaps - steps + step))
+    for masked in (gaps * (1 - shown(times(steps)[1], schedule))).round().tolist():
+        filled.append(max(filled[-1] + 1, gaps - int(masked)))
     return filled
 
 

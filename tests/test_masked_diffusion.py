@@ -18,7 +18,16 @@ from gentext import checkpoint, decoding
 from gentext.bert import mlm_loss
 from gentext.core import Bound, Density, Samples
 from gentext.masked_diffusion import MaskedDiffusion
-from gentext.masking import SCHEDULES, counts, draw_masks, numbers, reveal, shown, weight
+from gentext.masking import (
+    SCHEDULES,
+    _number,
+    counts,
+    draw_masks,
+    numbers,
+    reveal,
+    shown,
+    weight,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -200,9 +209,17 @@ def test_a_term_is_the_loss_of_bert_times_the_length() -> None:
     for n in range(4):
         one = slice(n, n + 1)
         close(terms[n], -7 * mlm_loss(logits[one], x[one], mask[one]))
+
+
+def test_many_rows_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = make(vocab_size=5, context=7), torch.randint(5, (600, 7))
+    masked = torch.rand(600, 7) < 0.5
+    masked[:, 2] = True
+    whole, sizes, logits = model.term(x, masked).detach(), [], model.logits
+    monkeypatch.setattr(model, "logits", lambda x: sizes.append(len(x)) or logits(x))
     with torch.no_grad():
-        many, their = x.repeat(150, 1), mask.repeat(150, 1)
-        close(model.term(many, their), terms.detach().repeat(150))  # in parts
+        close(model.term(x, masked), whole)
+    assert sizes == [256, 256, 88]
 
 
 @pytest.mark.equation("eq-diff-mask", "eq-diff-maskstep")
@@ -244,6 +261,9 @@ def test_masks_of_a_law_have_itsnumbers() -> None:
     law = torch.tensor([0.1, 0.0, 0.3, 0.6])
     masks = torch.stack(list(draw_masks(torch.zeros(2000, 4), 3, law)))
     close(masks.sum(-1).flatten().bincount(minlength=5)[1:] / 6000, law, 2e-3)
+    edges = torch.tensor([0.0, 0.5, 1.0])
+    assert _number(edges, 4, None).tolist() == [1, 3, 4]
+    assert _number(edges, 3, torch.tensor([0.0, 0.75, 0.25])).tolist() == [2, 2, 3]
 
 
 def test_counted_masks_have_less_noise_than_times() -> None:
@@ -416,6 +436,7 @@ def test_each_row_is_drawn_in_an_order_of_its_own() -> None:
     assert ((first.mean(0) - 1 / 4).abs() < 4 * math.sqrt(3 / 16 / 4000)).all()
 
 
+@pytest.mark.equation("eq-diff-maskstep")
 def test_confidence_goes_first_where_the_most_probable_token_is_most_probable() -> None:
     model = make(vocab_size=4, context=6)
     states = list(model.trajectory(50, order="confidence", steps=4))
@@ -429,6 +450,7 @@ def test_confidence_goes_first_where_the_most_probable_token_is_most_probable() 
         assert (least >= sure.masked_fill(~later, -1).amax(1)).all()
 
 
+@pytest.mark.equation("eq-diff-maskstep")
 def test_an_order_is_followed() -> None:
     model = make(vocab_size=5, context=6)
     order = [4, 0, 5, 2, 1, 3]
@@ -436,6 +458,10 @@ def test_an_order_is_followed() -> None:
         assert (x[:, order[:k]] != 5).all()
         assert (x[:, order[k:]] == 5).all()
     assert k == 6
+    filled = [
+        int((x != 5).sum()) for x in model.trajectory(1, order=order, steps=3, schedule="cosine")
+    ]
+    assert filled == [0, 1, 3, 6]  # 6 (1 − cos(πj/6)) = 0.8, 3, 6
     own = torch.stack([torch.randperm(6) for _ in range(7)])
     for k, x in enumerate(model.trajectory(7, order=own, steps=3)):
         assert ((x != 5).gather(1, own) == (torch.arange(6) < 2 * k)).all()
@@ -542,7 +568,8 @@ def test_prompts_go_on_and_end() -> None:
     assert torch.equal(model.generate(prompt[:4], 0), prompt[:4])
     empty = torch.empty(5, 0, dtype=torch.long)
     assert model.generate(empty, 3, temperature=0.5, top_k=2, top_p=1.0).shape == (5, 3)
-    assert model.generate(empty, 3, steps=1).shape == (5, 3)
+    at_once = exact(torch.eye(2) / 2).generate(torch.empty(200, 0, dtype=torch.long), 2, steps=1)
+    assert (at_once[:, 0] != at_once[:, 1]).any()
     ended = model.generate(prompt, 2, stop=1)
     assert (ended[:, 0] == 1).all()  # the prompt does not end itself
     rows_ended = ended[ended[:, 1] == 1]
