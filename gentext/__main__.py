@@ -172,7 +172,8 @@ def sample(
         bool, typer.Option("--mean", help="The expected image of each code, without pixel noise.")
     ] = False,
     prompt: Annotated[
-        str | None, typer.Option(help="The beginning of a text, or the text to translate.")
+        str | None,
+        typer.Option(help="How a text begins, what to translate, or what a picture shows."),
     ] = None,
     length: Annotated[
         int | None, typer.Option(min=1, help="Tokens to write.", show_default="one context")
@@ -187,7 +188,8 @@ def sample(
         str | None, typer.Option(help="The class to draw, its name or number.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of a diffusion.", show_default="20")
+        int | None,
+        typer.Option(min=1, help="Steps of a diffusion.", show_default="20; of tokens, one each"),
     ] = None,
     sampler: Annotated[
         str | None,
@@ -212,6 +214,8 @@ def sample(
     gentext sample seq2seq_en_zh --prompt "He bought three books." --beam 4
 
     gentext sample diffusion_fashion --n 16 --label Sandal --guidance 1 --out sandals.png
+
+    gentext sample latent_diffusion_emoji --prompt "red heart" --guidance 2 --out hearts.png
     """
     import torch
 
@@ -226,8 +230,11 @@ def sample(
     given |= {"temperature": None if temperature == 1 else temperature, "top-k": top_k}
     given |= {"top-p": top_p, "beam": None if beam == 1 else beam}
     given |= {"label": label, "steps": steps, "sampler": sampler, "guidance": guidance}
-    _check_taken(name, model, kind, [key for key, value in given.items() if value is not None])
+    given_keys = [key for key, value in given.items() if value is not None]
+    _check_taken(name, model, kind, given_keys, tokenizer is not None)
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    if steps is not None:
+        options["steps"] = steps
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     if kind == "translations":
         _show([_translate(model, tokenizer, prompt, beam, length)], out)
@@ -243,6 +250,8 @@ def sample(
     if label is not None:
         number = _class_number(name, model, label)
         settings["y"] = torch.full((n or 64,), number, device=generator.device)
+    elif kind == "images" and prompt is not None:
+        settings["y"] = _prompt_rows(tokenizer, prompt, n or 64).to(generator.device)
     if kind == "rows":
         _save_rows(model.sample(n or 64, **settings), out or Path("rows.csv"))
         return
@@ -261,6 +270,9 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=2, help="Test examples to use.", show_default="all")
     ] = None,
+    k: Annotated[
+        int, typer.Option("--k", min=0, help="Samples of the importance bound, 0 to leave it out.")
+    ] = 100,
     seed: Seed = 0,
     full_data: FullData = False,
 ) -> None:
@@ -280,7 +292,7 @@ def evaluate(
             "the texts that it was trained on (see $GENTEXT_DATA)"
         )
     typer.echo(f"{name} on {data.name}, test split (seed {seed})")
-    for key, value in metrics.evaluate(model, data, seed=seed, limit=limit).items():
+    for key, value in metrics.evaluate(model, data, seed=seed, limit=limit, k=k).items():
         number = f"{value:12.0f}" if key == "n" else f"{value:12.4f}"
         typer.echo(f"  {key:26}{number}  {_unit(key)}")
 
@@ -355,8 +367,8 @@ def _tokenizer(name: str, file: Path | None) -> Any:
 # What the options of `gentext sample` mean something for.
 _TAKES = {
     "translations": {"prompt", "length", "beam"},
-    "texts": {"n", "prompt", "length", "temperature", "top-k", "top-p"},
-    "pixels": {"n", "temperature", "top-k", "top-p"},
+    "texts": {"n", "prompt", "length", "temperature", "top-k", "top-p", "steps"},
+    "pixels": {"n", "temperature", "top-k", "top-p", "steps"},
     "rows": {"n", "temperature"},
     "images": {"n", "mean", "temperature", "steps", "sampler", "guidance"},
 }
@@ -373,15 +385,22 @@ def _kind(model: Any, tokenizer: Any) -> str:
     return "rows" if isinstance(model, Flow) else "images"
 
 
-def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
+def _check_taken(name: str, model: Any, kind: str, given: list[str], prompted: bool) -> None:
     """ValueError for an option that this model would not heed."""
     from inspect import signature
 
     taken = _TAKES[kind]
     if kind == "images":
-        taken = {"n"} | taken & set(signature(model.sample).parameters)
-        if getattr(model, "classes", 0) and "y" in signature(model.sample).parameters:
+        heeded = set(signature(model.sample).parameters)
+        if hasattr(model, "diffusion"):  # to which the options of a latent diffusion go
+            heeded |= set(signature(model.diffusion.sample).parameters)
+        taken = {"n"} | taken & heeded
+        if getattr(model, "classes", 0) and "y" in heeded:
             taken |= {"label"}
+        if prompted:
+            taken |= {"prompt"}
+    elif kind in ("texts", "pixels") and "steps" not in signature(model.generate).parameters:
+        taken = taken - {"steps"}
     for option in given:
         if option not in taken:
             raise ValueError(
@@ -403,6 +422,14 @@ def _class_number(name: str, model: Any, label: str) -> int:
     raise ValueError(
         f"{name} has no class {label!r}; choose one of {', '.join(classes)}, or its number"
     )
+
+
+def _prompt_rows(tokenizer: Any, prompt: str, n: int) -> Any:
+    """``n`` times the tokens of what a picture is to show."""
+    from gentext.prepared import PROMPT
+    from gentext.tokenizer import rows
+
+    return rows(tokenizer, [prompt] * n, PROMPT, strict=True)
 
 
 def _write(

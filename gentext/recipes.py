@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gentext import data
+from gentext import data, zoo
 from gentext.autoencoder import Autoencoder, DenoisingAutoencoder
 from gentext.bert import BERT
 from gentext.classifier import Classifier, NoisyClassifier
@@ -24,11 +24,16 @@ from gentext.diffusion import Diffusion
 from gentext.flow import MAF, NSF, RealNVP
 from gentext.flow_matching import FlowMatching, ImageFlowMatching
 from gentext.gpt import GPT
+from gentext.image_vae import ImageVAE
+from gentext.latent_diffusion import LatentDiffusion
+from gentext.masked_diffusion import MaskedDiffusion
 from gentext.pixelcnn import PixelCNN
 from gentext.prepared import (
     POEM,
+    PROMPT,
     SENTENCE,
     binary,
+    captions,
     codes,
     few_labels,
     images,
@@ -364,6 +369,53 @@ def flow_matching_digits(chosen: str | None = None, *, full_data: bool = False) 
     return model, data.load("digits").without_labels(), _config(chosen, 100, 8000, **_SMALL)
 
 
+def image_vae_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A VAE whose codes are maps of 4x7x7, of Fashion-MNIST."""
+    model = ImageVAE(shape=(1, 28, 28), hidden=48, beta=0.5)
+    dataset = data.load("fashion-mnist", full=full_data).without_labels()
+    return model, dataset, _config(chosen, 60, 6000, **_LATENT)
+
+
+def image_vae_emoji(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A VAE whose codes are maps of 4x8x8, of emoji in colour."""
+    model = ImageVAE(shape=(3, 32, 32), hidden=48, beta=0.2)
+    return model, data.load("emoji").without_labels(), _config(chosen, 40, 5000, **_LATENT)
+
+
+def latent_diffusion_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A U-Net that diffuses the codes of ``image_vae_fashion``, with the class or without it."""
+    dataset = data.load("fashion-mnist", full=full_data)
+    options: dict[str, Any] = {"channels": 64, "multipliers": (1,), "predict": "v", "classes": 10}
+    prior = Diffusion("unet", "cosine", skip=20, shape=(4, 7, 7), levels=None, **options)
+    model = _latent("image_vae_fashion", prior, dataset)
+    return model, dataset, _config(chosen, 40, 9000, clip=1.0, **_LATENT)
+
+
+def latent_diffusion_emoji(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A diffusion Transformer of the codes of ``image_vae_emoji``, that may be told their names."""
+    dataset = captions(language="en")
+    options: dict[str, Any] = {"vocab_size": dataset.tokenizer.size, "context": PROMPT}
+    options |= {"patch": 2, "width": 128, "layers": 3, "dropout": 0.1, "predict": "v"}
+    prior = Diffusion("dit", "cosine", skip=20, shape=(4, 8, 8), levels=None, **options)
+    model = _latent("image_vae_emoji", prior, dataset)
+    return model, dataset, _config(chosen, 30, 2500, clip=1.0, **_LATENT)
+
+
+def masked_diffusion_digits(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A masked diffusion of the pixels of the 8x8 digits."""
+    options: dict[str, Any] = {"layers": 3, "heads": 4, "width": 64, "grid": (8, 8)}
+    model = MaskedDiffusion(vocab_size=17, context=64, **options)
+    return model, pixels(data.load("digits")), _gpt_config(chosen, 200, 5500, batch_size=64)
+
+
+def masked_diffusion_poems(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A masked diffusion of quatrains of the Tang, which writes a poem in any order."""
+    dataset = poems()
+    options: dict[str, Any] = {"layers": 3, "heads": 4, "width": 128, "dropout": 0.1}
+    model = MaskedDiffusion(vocab_size=dataset.tokenizer.size, context=POEM, **options)
+    return model, dataset, _gpt_config(chosen, 40, 10000, batch_size=64)
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -408,6 +460,12 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         score_digits,
         flow_matching_checkerboard,
         flow_matching_digits,
+        image_vae_fashion,
+        image_vae_emoji,
+        latent_diffusion_fashion,
+        latent_diffusion_emoji,
+        masked_diffusion_digits,
+        masked_diffusion_poems,
         classifier_digits,
         classifier_fashion,
         noisy_classifier_fashion,
@@ -438,7 +496,15 @@ _SMALL: dict[str, Any] = {
     "clip": 1.0,
     "ema": 0.998,
 }
+_LATENT: dict[str, Any] = {"batch_size": 64, "lr": 2e-3, "ema": 0.998}
 _SMALL_UNET: dict[str, Any] = {"multipliers": (1, 2), "dropout": 0.2}
+
+
+def _latent(autoencoder: str, prior: Diffusion, dataset: Dataset) -> LatentDiffusion:
+    """``prior`` for the codes of the zoo's ``autoencoder``, divided by their spread in training."""
+    model = LatentDiffusion(autoencoder=zoo.load(autoencoder), diffusion=prior)
+    model.fit_scale(dataset.train[0][:2000], generator=torch.Generator().manual_seed(0))
+    return model
 
 
 def _digits(flow: str, chosen: str | None, full: int, **options: Any) -> Experiment:

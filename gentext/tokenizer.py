@@ -78,12 +78,7 @@ class CharTokenizer:
 
         Raises ValueError for numbers that are no tokens.
         """
-        first, tokens = len(SPECIALS), list(tokens)
-        if tokens and not 0 <= min(tokens) <= max(tokens) < self.size:
-            raise ValueError(
-                f"got tokens from {min(tokens)} to {max(tokens)}, but this alphabet has 0 to "
-                f"{self.size - 1}: decode by the tokenizer that encoded them"
-            )
+        first, tokens = len(SPECIALS), known(tokens, self.size)
         kept = (t for t in tokens if t >= first or t == UNKNOWN)
         return "".join("\ufffd" if t == UNKNOWN else self.alphabet[t - first] for t in kept)
 
@@ -236,6 +231,17 @@ def rows(
     return table
 
 
+def known(tokens: Iterable[int], size: int) -> list[int]:
+    """The tokens as a list; raises ValueError for numbers that none of ``size`` has."""
+    listed = list(tokens)
+    if listed and not 0 <= min(listed) <= max(listed) < size:
+        raise ValueError(
+            f"got tokens from {min(listed)} to {max(listed)}, but this tokenizer has 0 to "
+            f"{size - 1}: decode by the one that encoded them"
+        )
+    return listed
+
+
 def check_fits(model: Any, tokenizer: Tokenizer) -> None:
     """Raise ValueError unless the model was built for a vocabulary of this size."""
     if tokenizer.size != model.vocab_size:
@@ -255,8 +261,12 @@ def complete(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
+    **how: Any,
 ) -> str:
     """``prompt`` and up to ``n`` more tokens by ``model``, or as many as it takes to end the text.
+
+    What else there is of options goes to ``model.generate``, such as ``steps`` of a masked
+    diffusion.
 
     Raises ValueError for characters that the tokenizer does not know, for a prompt longer than the
     context, and where tokenizer and model do not belong together.
@@ -265,7 +275,7 @@ def complete(
     device = next(model.parameters()).device
     tokens = torch.tensor([tokenizer.encode(prompt)], dtype=torch.long, device=device)
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    written = model.generate(tokens, n, stop=EOS, generator=generator, **options)
+    written = model.generate(tokens, n, stop=EOS, generator=generator, **options, **how)
     return tokenizer.decode(written[0].tolist())
 
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from gentext.tokenizer import CHINESE, SPECIALS, UNKNOWN
+from gentext.tokenizer import CHINESE, SPECIALS, UNKNOWN, known
 
 PIECE = re.compile(rf"{CHINESE}|-|(?:(?!{CHINESE})[^\s-])+")
 TIGHT = re.compile(rf"{CHINESE}|-")  # what has no space beside it
@@ -68,12 +68,7 @@ class WordTokenizer:
 
         Raises ValueError for numbers that are no tokens.
         """
-        first, tokens = len(SPECIALS), list(tokens)
-        if tokens and not 0 <= min(tokens) <= max(tokens) < self.size:
-            raise ValueError(
-                f"got tokens from {min(tokens)} to {max(tokens)}, but this vocabulary has 0 to "
-                f"{self.size - 1}: decode by the tokenizer that encoded them"
-            )
+        first, tokens = len(SPECIALS), known(tokens, self.size)
         kept = [t for t in tokens if t >= first or t == UNKNOWN]
         text = ""
         for word in ("\ufffd" if t == UNKNOWN else self.words[t - first] for t in kept):

@@ -14,12 +14,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import gentext
-from gentext import checkpoint, data, metrics, plot, recipes, text, zoo
+from gentext import checkpoint, data, metrics, plot, prepared, recipes, text, zoo
 from gentext.__main__ import app
+from gentext.diffusion import Diffusion
 from gentext.gpt import GPT
+from gentext.image_vae import ImageVAE
+from gentext.latent_diffusion import LatentDiffusion
 from gentext.recurrent import RecurrentLM
 from gentext.seq2seq import Seq2Seq
-from gentext.tokenizer import CharTokenizer
+from gentext.tokenizer import CharTokenizer, complete, rows
 from gentext.train import fit
 from gentext.vae import VAE
 
@@ -63,6 +66,15 @@ def tiny_translator(chosen=None, *, full_data=False):
     dataset = text.pairs(corpus, CharTokenizer("ab春夏"), 4)
     model = Seq2Seq(vocab_size=8, net="gru", width=16, layers=1, dropout=0.0, context=4)
     return model, dataset, replace(recipes._config(chosen, 100, 100), lr=0.02)
+
+
+def tiny_painter():
+    """A network that has seen no emoji, and their names."""
+    dataset = prepared.captions(language="en")
+    words = {"vocab_size": dataset.tokenizer.size, "context": prepared.PROMPT}
+    prior = Diffusion("dit", shape=(4, 8, 8), levels=None, width=16, layers=1, **words)
+    coder = ImageVAE(shape=(3, 32, 32), hidden=4)
+    return LatentDiffusion(autoencoder=coder, diffusion=prior, scale=1.0).eval(), dataset
 
 
 @pytest.fixture(autouse=True)
@@ -503,6 +515,68 @@ def test_a_diffusion_draws_a_class_in_steps_past_the_label(tmp_path):
     plain = checkpoint.save(tmp_path / "r.safetensors", recipes.realnvp_digits("quick")[0])
     refused = run("sample", "realnvp_digits", "--checkpoint", plain, "--label", "3")
     assert "takes no --label" in refused.text
+
+
+def test_a_picture_is_drawn_of_its_name(tmp_path):
+    model, dataset = tiny_painter()
+    with torch.no_grad():  # so that what it predicts is not 0
+        for parameter in model.diffusion.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    file = checkpoint.save(tmp_path / "e.safetensors", model, tokenizer=dataset.tokenizer)
+    asked = ("sample", "tiny_painter", "--checkpoint", file, "--n", 3)
+    options = {"steps": 3, "guidance": 1.5, "mean": True}
+    for prompt in ("red heart", "dog face"):
+        ways = ("--prompt", prompt, "--steps", 3, "--guidance", 1.5, "--mean")
+        assert run(*asked, *ways).text == "saved grid.png"
+        y = rows(dataset.tokenizer, [prompt] * 3, prepared.PROMPT)
+        wanted = model.sample(3, y, generator=torch.Generator().manual_seed(0), **options)
+        plot.save_grid(wanted, tmp_path / "wanted.png")
+        assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
+    assert run(*asked, "--steps", 2).text == "saved grid.png"
+    for given, said in (
+        (("--prompt", "xylograph"), "'xylograph'"),
+        (("--guidance", 2), "guidance needs labels or prompts"),
+        (("--label", "3"), "takes no --label"),
+        (("--temperature", 0.5), "takes no --temperature"),
+    ):
+        refused = run(*asked, *given)
+        assert refused.exit_code == 2
+        assert said in refused.text
+
+
+def test_masked_tokens_are_filled_in_so_many_steps(tmp_path):
+    model, dataset, _ = recipes.masked_diffusion_poems("quick")
+    file = checkpoint.save(tmp_path / "m.safetensors", model.eval(), tokenizer=dataset.tokenizer)
+    asked = (
+        "sample",
+        "masked_diffusion_poems",
+        "--checkpoint",
+        file,
+        "--prompt",
+        "春",
+        "--seed",
+        3,
+    )
+    written = [run(*asked, "--steps", steps).text for steps in (1, 5, 5)]
+    assert written[1] == written[2] != written[0]
+    seeded = torch.Generator().manual_seed(3)
+    wanted = complete(model, dataset.tokenizer, "春", prepared.POEM - 1, generator=seeded, steps=5)
+    assert written[1] == " ".join(wanted.split())
+    model, _, _ = recipes.masked_diffusion_digits("quick")
+    file = checkpoint.save(tmp_path / "d.safetensors", model.eval())
+    asked = ("sample", "masked_diffusion_digits", "--checkpoint", file, "--n", 2)
+    assert run(*asked, "--steps", 4).text == "saved grid.png"
+    empty, seeded = torch.empty(2, 0, dtype=torch.long), torch.Generator().manual_seed(0)
+    tokens = model.generate(empty, 64, steps=4, generator=seeded)
+    plot.save_grid((tokens / 16).view(2, 1, 8, 8), tmp_path / "wanted.png")
+    assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
+
+
+def test_the_importance_bound_has_as_many_samples_as_asked(trained):
+    lines = [run("evaluate", "tiny", "--checkpoint", trained, "--k", k).text for k in (0, 1, 50)]
+    assert "iw_bound" not in lines[0]
+    bounds = [float(re.search(r"iw_bound (-?[\d.]+)", text)[1]) for text in lines[1:]]
+    assert bounds[0] < bounds[1]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])

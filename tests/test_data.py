@@ -432,7 +432,7 @@ def test_an_unknown_word_is_named_or_marked():
         made.encode("red lion heart")
     assert made.encode("red lion 红狮", strict=False) == [4, UNKNOWN, 5, UNKNOWN]
     assert made.decode([1, 4, UNKNOWN, 6, EOS, PAD]) == "red \ufffd heart"
-    with pytest.raises(ValueError, match="from 7 to 7, but this vocabulary has 0 to 6"):
+    with pytest.raises(ValueError, match="from 7 to 7, but this tokenizer has 0 to 6"):
         made.decode([7])
 
 

@@ -42,6 +42,8 @@ from typing import Any
 
 import numpy as np
 
+from gentext import sources
+
 TARGET = Path(__file__).parents[2] / "gentext" / "datasets"
 
 
@@ -106,14 +108,7 @@ def shuttle(source: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-EMOJI = (
-    "Smileys & Emotion",
-    "Animals & Nature",
-    "Food & Drink",
-    "Travel & Places",
-    "Activities",
-    "Objects",
-)
+EMOJI = sources.SOURCES["emoji"].classes
 HELD_OUT = {"test": 114, "validation": 50}  # emoji, not pictures
 
 

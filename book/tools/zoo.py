@@ -24,7 +24,7 @@ from gentext.zoo import FOLDER
 logger = logging.getLogger(__name__)
 
 
-def make(name: str, *, full_data: bool, half: bool = False, seed: int = 0) -> dict:
+def make(name: str, *, full_data: bool, half: bool = False, k: int = 100, seed: int = 0) -> dict:
     """Train the recipe ``name``, write its weights and card, and return the card.
 
     With ``half`` the weights are stored in 16 bits; what is measured are the stored ones.
@@ -56,10 +56,10 @@ def make(name: str, *, full_data: bool, half: bool = False, seed: int = 0) -> di
         "cpu_seconds": cpu,
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU",
         "torch": torch.__version__.split("+")[0],
-        "metrics": gt.metrics.evaluate(model, excerpt),
+        "metrics": gt.metrics.evaluate(model, excerpt, k=k),
     }
     if full_data:
-        card["metrics_full_test"] = gt.metrics.evaluate(model, data)
+        card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k)
     text = json.dumps(card, indent=2, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(text + "\n", "utf-8")
     return card
@@ -70,10 +70,12 @@ def main() -> None:
     parser.add_argument("name", choices=list(gt.recipes.RECIPES))
     parser.add_argument("--full-data", action="store_true", help="train on the whole data set")
     parser.add_argument("--half", action="store_true", help="store 16 bits of each weight")
+    parser.add_argument("--k", type=int, default=100, help="samples of the importance bound, or 0")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    card = make(options.name, full_data=options.full_data, half=options.half, seed=options.seed)
+    settings = vars(options)
+    card = make(settings.pop("name"), **settings)
     logger.info(json.dumps(card["metrics"], indent=2))
 
 
