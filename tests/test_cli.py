@@ -574,6 +574,7 @@ def test_masked_tokens_are_filled_in_so_many_steps(tmp_path):
 
 def test_the_importance_bound_has_as_many_samples_as_asked(trained):
     lines = [run("evaluate", "tiny", "--checkpoint", trained, "--k", k).text for k in (0, 1, 50)]
+    assert "elbo " in lines[0]
     assert "iw_bound" not in lines[0]
     bounds = [float(re.search(r"iw_bound (-?[\d.]+)", text)[1]) for text in lines[1:]]
     assert bounds[0] < bounds[1]
