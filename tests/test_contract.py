@@ -185,7 +185,8 @@ import torch
 from gentext import recipes
 for name in NAMES:
     model, data, _ = recipes.build(name, "quick")
-    rows = [t[:16] if t.is_floating_point() or t.ndim == 1 else t[:4, :64] for t in data.train]
+    images = data.train[0].is_floating_point()
+    rows = [t[:16] if images else t[:4, :64] for t in data.train]
     explained = torch._dynamo.explain(lambda *x: model(*x))(*rows)
     print(name, explained.graph_break_count, *explained.break_reasons)
 drawn = torch.compile(recipes.nsf_moons("quick")[0].sample, backend="aot_eager")(16)
