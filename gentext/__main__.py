@@ -230,8 +230,7 @@ def sample(
     given |= {"temperature": None if temperature == 1 else temperature, "top-k": top_k}
     given |= {"top-p": top_p, "beam": None if beam == 1 else beam}
     given |= {"label": label, "steps": steps, "sampler": sampler, "guidance": guidance}
-    given_keys = [key for key, value in given.items() if value is not None]
-    _check_taken(name, model, kind, given_keys, tokenizer is not None)
+    _check_taken(name, model, kind, [key for key, value in given.items() if value is not None])
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if steps is not None:
         options["steps"] = steps
@@ -251,7 +250,7 @@ def sample(
         number = _class_number(name, model, label)
         settings["y"] = torch.full((n or 64,), number, device=generator.device)
     elif kind == "images" and prompt is not None:
-        settings["y"] = _prompt_rows(tokenizer, prompt, n or 64).to(generator.device)
+        settings["y"] = _prompt_rows(model, tokenizer, prompt, n or 64).to(generator.device)
     if kind == "rows":
         _save_rows(model.sample(n or 64, **settings), out or Path("rows.csv"))
         return
@@ -385,7 +384,7 @@ def _kind(model: Any, tokenizer: Any) -> str:
     return "rows" if isinstance(model, Flow) else "images"
 
 
-def _check_taken(name: str, model: Any, kind: str, given: list[str], prompted: bool) -> None:
+def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
     """ValueError for an option that this model would not heed."""
     from inspect import signature
 
@@ -397,7 +396,7 @@ def _check_taken(name: str, model: Any, kind: str, given: list[str], prompted: b
         taken = {"n"} | taken & heeded
         if getattr(model, "classes", 0) and "y" in heeded:
             taken |= {"label"}
-        if prompted:
+        if getattr(model, "vocab_size", 0):
             taken |= {"prompt"}
     elif kind in ("texts", "pixels") and "steps" not in signature(model.generate).parameters:
         taken = taken - {"steps"}
@@ -424,11 +423,14 @@ def _class_number(name: str, model: Any, label: str) -> int:
     )
 
 
-def _prompt_rows(tokenizer: Any, prompt: str, n: int) -> Any:
+def _prompt_rows(model: Any, tokenizer: Any, prompt: str, n: int) -> Any:
     """``n`` times the tokens of what a picture is to show."""
     from gentext.prepared import PROMPT
-    from gentext.tokenizer import rows
+    from gentext.tokenizer import check_fits, rows
 
+    if tokenizer is None:
+        raise ValueError("this checkpoint has no tokenizer to read a prompt with; leave it out")
+    check_fits(model, tokenizer)
     return rows(tokenizer, [prompt] * n, PROMPT, strict=True)
 
 

@@ -80,6 +80,7 @@ class Diffusion(Model):
             )
         self.shape, self.grey, self.classes = tuple(shape), levels, classes
         self.conditions = Conditions(classes, vocab_size)
+        self.vocab_size = vocab_size
         self.predict, self.weighting = predict, weighting
         made = make_schedule(schedule, steps) if isinstance(schedule, str) else schedule
         self.schedule = made.after(skip) if skip else made

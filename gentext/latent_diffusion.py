@@ -86,6 +86,7 @@ class LatentDiffusion(Model):
         shape: Any = self.autoencoder.shape
         self.shape: tuple[int, ...] = tuple(shape)
         self.classes: int = getattr(self.diffusion, "classes", 0)
+        self.vocab_size: int = getattr(self.diffusion, "vocab_size", 0)
 
     def train(self, mode: bool = True) -> LatentDiffusion:
         """Set the diffusion to training or evaluation; the autoencoder stays in evaluation."""

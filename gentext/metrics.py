@@ -78,7 +78,7 @@ def evaluate(
     first examples; ``k`` = 0 leaves out ``iw_bound``, which takes longest.
     """
     if k < 0:
-        raise ValueError(f"got k={k}; it must be at least 0")
+        raise ValueError(f"got k={k} samples; give at least 1, or 0 to leave out the bound")
     device = next(model.parameters()).device
     test = tuple(t[:limit].to(device) for t in data.test)
     generator = torch.Generator(device).manual_seed(seed)

@@ -544,6 +544,18 @@ def test_a_picture_is_drawn_of_its_name(tmp_path):
         assert said in refused.text
 
 
+def test_a_prompt_is_read_by_the_tokenizer_of_the_model(tmp_path):
+    model, dataset = tiny_painter()
+    asked = ("sample", "tiny_painter", "--prompt", "red heart", "--n", 1, "--checkpoint")
+    without = checkpoint.save(tmp_path / "a.safetensors", model)
+    assert "has no tokenizer" in run(*asked, without).text
+    other = CharTokenizer("red hat")
+    wrong = checkpoint.save(tmp_path / "b.safetensors", model, tokenizer=other)
+    assert f"knows {other.size} tokens, but the model {dataset.tokenizer.size}" in (
+        run(*asked, wrong).text
+    )
+
+
 def test_masked_tokens_are_filled_in_so_many_steps(tmp_path):
     model, dataset, _ = recipes.masked_diffusion_poems("quick")
     file = checkpoint.save(tmp_path / "m.safetensors", model.eval(), tokenizer=dataset.tokenizer)

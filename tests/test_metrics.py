@@ -52,6 +52,11 @@ def test_evaluate_reports_what_the_model_says_of_the_test_examples() -> None:
     assert report["iw_bound"] > report["elbo"]
     expected = -report["elbo"] / (64 * math.log(2))
     assert abs(report["elbo_bits_per_dim"] - expected) < 1e-5
+    short = metrics.evaluate(model, digits, limit=50, k=0)
+    assert short["elbo"] == report["elbo"]
+    assert not any("iw_bound" in name for name in short)
+    with pytest.raises(ValueError, match="got k=-1 samples; give at least 1, or 0"):
+        metrics.evaluate(model, digits, limit=50, k=-1)
 
 
 def test_bad_input_is_refused() -> None:
