@@ -23,7 +23,7 @@ def test_card_names_what_was_done(name: str) -> None:
     assert card["config"] == json.loads(json.dumps(vars(config)))
     assert card["seconds"] > 0
     assert card["data"]["licence"]
-    assert zoo.path(name).stat().st_size <= 5 * 2**20
+    assert zoo.path(name).stat().st_size <= 4 * 2**20
 
 
 @pytest.mark.parametrize("name", zoo.names())
