@@ -23,7 +23,7 @@ from gentext.train import TrainConfig, fit
 from gentext.transport import assignment
 from gentext.unet import TimeMLP, UNet
 
-EXAMPLES, ROUNDS = 20_000, 9
+EXAMPLES, ROUNDS = 20_000, 15
 JOBS: dict[str, tuple[type[nn.Module], Sequence[int], dict[str, Any], int, int]] = {
     "perceptron, points of the plane": (TimeMLP, (2,), {"hidden": 128, "layers": 3}, 256, 300),
     "U-Net, images of 8x8": (UNet, (1, 8, 8), {"channels": 24, "multipliers": (1, 2)}, 64, 30),

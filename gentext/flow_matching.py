@@ -134,14 +134,14 @@ class FlowMatching(Model):
         def velocity(x_t: Tensor, t: Tensor) -> Tensor:
             return self.velocity(x_t, t, y)
 
-        return matching_error(velocity, x, eps, self._times(x)).mean()
+        return matching_error(velocity, x, eps, self._times(x), "mean")
 
     def _times(self, x: Batch) -> PerExample:
         """A time for each example, evenly spread over its law in the batch."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         start = torch.rand((), device=x.device, dtype=dtype)
-        place = torch.arange(len(x), device=x.device, dtype=dtype) / len(x)
-        return TIMES[self.times]((place + start) % 1)
+        place = torch.arange(len(x), device=x.device, dtype=dtype).div_(len(x)).add_(start)
+        return TIMES[self.times](place.remainder_(1))
 
     def velocity(
         self, x_t: Batch, t: Tensor | float, y: Labels | None = None, *, guidance: float = 0.0

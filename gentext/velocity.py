@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from gentext.schedule import Level, q_sample
 from gentext.shapes import Batch, PerExample
@@ -67,15 +68,19 @@ def score_to_velocity(score: Tensor, x_t: Tensor, t: Level, rate: Rate = STRAIGH
 
 
 def matching_error(
-    velocity: Callable[[Tensor, Tensor], Tensor], x_0: Batch, eps: Batch, t: PerExample
-) -> Batch:
-    """(u(x_t, t) − (ε − x_0))² at the times t of the lines from x_0 to ε.
+    velocity: Callable[[Tensor, Tensor], Tensor],
+    x_0: Batch,
+    eps: Batch,
+    t: PerExample,
+    reduction: str = "none",
+) -> Tensor:
+    """(u(x_t, t) − (ε − x_0))² at the times t of the lines from x_0 to ε, or their "mean".
 
-    Its mean is least for the velocity that moves the law of x_t.
+    The mean is least for the velocity that moves the law of x_t.
 
     Equation: :eq:`eq-sde-cfm`
 
     Source: Lipman et al., ICLR 2023.
     """
     x_t = q_sample(x_0, eps, straight(t, x_0.dim() - 1)).to(x_0.dtype)
-    return (velocity(x_t, t) - (eps - x_0)).square()
+    return mse_loss(velocity(x_t, t), eps - x_0, reduction=reduction)

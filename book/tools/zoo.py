@@ -24,10 +24,19 @@ from gentext.zoo import FOLDER
 logger = logging.getLogger(__name__)
 
 
-def make(name: str, *, full_data: bool, half: bool = False, k: int = 100, seed: int = 0) -> dict:
+def make(
+    name: str,
+    *,
+    full_data: bool,
+    half: bool = False,
+    k: int = 100,
+    seed: int = 0,
+    few: int | None = None,
+) -> dict:
     """Train the recipe ``name``, write its weights and card, and return the card.
 
-    With ``half`` the weights are stored in 16 bits; what is measured are the stored ones.
+    With ``half`` the weights are stored in 16 bits; what is measured are the stored ones. ``few``
+    test examples, where all take minutes, are measured once more for the tests to compare with.
     """
     torch.manual_seed(seed)
     model, data, config = gt.recipes.build(name, "full", full_data=full_data)
@@ -58,6 +67,8 @@ def make(name: str, *, full_data: bool, half: bool = False, k: int = 100, seed: 
         "torch": torch.__version__.split("+")[0],
         "metrics": gt.metrics.evaluate(model, excerpt, k=k),
     }
+    if few:
+        card["metrics_few"] = gt.metrics.evaluate(model, excerpt, k=0, limit=few)
     if full_data:
         card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k)
     text = json.dumps(card, indent=2, ensure_ascii=False)
@@ -71,6 +82,7 @@ def main() -> None:
     parser.add_argument("--full-data", action="store_true", help="train on the whole data set")
     parser.add_argument("--half", action="store_true", help="store 16 bits of each weight")
     parser.add_argument("--k", type=int, default=100, help="samples of the importance bound, or 0")
+    parser.add_argument("--few", type=int, help="examples that the tests measure, instead of all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
