@@ -24,13 +24,17 @@ if TYPE_CHECKING:
         decoding,
         dequantization,
         diffusion,
+        dirac,
         distributions,
         dit,
         divergence,
         estimators,
+        f_divergence,
         fidelity,
         flow,
         flow_matching,
+        gan,
+        gan_nets,
         glow,
         gpt,
         guidance,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
         mmse,
         nets,
         ngram,
+        objectives,
         ode,
         pairs,
         pixelcnn,
@@ -90,6 +95,7 @@ if TYPE_CHECKING:
     from gentext.dit import DiT
     from gentext.flow import IAF, MAF, NSF, Flow, RealNVP
     from gentext.flow_matching import FlowMatching, ImageFlowMatching
+    from gentext.gan import GAN, ImageGAN
     from gentext.glow import Glow
     from gentext.gpt import GPT
     from gentext.image_vae import ImageVAE
@@ -111,6 +117,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BERT",
+    "GAN",
     "GPT",
     "IAF",
     "IWAE",
@@ -136,6 +143,7 @@ __all__ = [
     "History",
     "ImageFlow",
     "ImageFlowMatching",
+    "ImageGAN",
     "ImageScoreSDE",
     "ImageVAE",
     "LatentDiffusion",
@@ -166,14 +174,18 @@ __all__ = [
     "decoding",
     "dequantization",
     "diffusion",
+    "dirac",
     "distributions",
     "dit",
     "divergence",
     "estimators",
+    "f_divergence",
     "fidelity",
     "fit",
     "flow",
     "flow_matching",
+    "gan",
+    "gan_nets",
     "glow",
     "gpt",
     "guidance",
@@ -188,6 +200,7 @@ __all__ = [
     "mmse",
     "nets",
     "ngram",
+    "objectives",
     "ode",
     "pairs",
     "pixelcnn",
@@ -233,6 +246,7 @@ _HOME = {
     "Encodes": "core",
     "Flow": "flow",
     "FlowMatching": "flow_matching",
+    "GAN": "gan",
     "GPT": "gpt",
     "Glow": "glow",
     "History": "train",
@@ -240,6 +254,7 @@ _HOME = {
     "IWAE": "vae",
     "ImageFlow": "dequantization",
     "ImageFlowMatching": "flow_matching",
+    "ImageGAN": "gan",
     "ImageScoreSDE": "score",
     "ImageVAE": "image_vae",
     "LatentDiffusion": "latent_diffusion",

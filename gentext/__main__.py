@@ -291,8 +291,12 @@ def evaluate(
             "the texts that it was trained on (see $GENTEXT_DATA)"
         )
     typer.echo(f"{name} on {data.name}, test split (seed {seed})")
-    for key, value in metrics.evaluate(model, data, seed=seed, limit=limit, k=k).items():
-        number = f"{value:12.0f}" if key == "n" else f"{value:12.4f}"
+    features = gentext.zoo.classifier(data.name)
+    if features is not None:
+        features.to(next(model.parameters()).device)
+    settings: dict[str, Any] = {"seed": seed, "limit": limit, "k": k, "features": features}
+    for key, value in metrics.evaluate(model, data, **settings).items():
+        number = f"{value:12.0f}" if key in ("n", "modes") else f"{value:12.4f}"
         typer.echo(f"  {key:26}{number}  {_unit(key)}")
 
 
@@ -368,7 +372,7 @@ _TAKES = {
     "translations": {"prompt", "length", "beam"},
     "texts": {"n", "prompt", "length", "temperature", "top-k", "top-p", "steps"},
     "pixels": {"n", "temperature", "top-k", "top-p", "steps"},
-    "rows": {"n", "temperature"},
+    "rows": {"n", "temperature", "steps", "sampler"},
     "images": {"n", "mean", "temperature", "steps", "sampler", "guidance"},
 }
 
@@ -381,7 +385,8 @@ def _kind(model: Any, tokenizer: Any) -> str:
         return "translations"
     if hasattr(model, "generate"):
         return "pixels" if tokenizer is None else "texts"
-    return "rows" if isinstance(model, Flow) else "images"
+    shape = getattr(model, "shape", ())
+    return "rows" if isinstance(model, Flow) or len(shape) == 1 else "images"
 
 
 def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
@@ -389,7 +394,7 @@ def _check_taken(name: str, model: Any, kind: str, given: list[str]) -> None:
     from inspect import signature
 
     taken = _TAKES[kind]
-    if kind == "images":
+    if kind in ("rows", "images"):
         heeded = set(signature(model.sample).parameters)
         if hasattr(model, "diffusion"):  # to which the options of a latent diffusion go
             heeded |= set(signature(model.diffusion.sample).parameters)
@@ -524,6 +529,9 @@ def _unit(metric: str) -> str:
     units = {"n": "examples", "se": "nats, standard error", "exact": "share of the examples"}
     units |= {"perplexity": "tokens", "pseudo_perplexity": "tokens"}
     units |= {"bleu": "of 100", "chrf": "of 100", "accuracy": "share of the examples"}
+    units |= {"frechet": "squared distance of features", "mmd": "squared discrepancy"}
+    units |= dict.fromkeys(("precision", "near"), "share of the samples")
+    units |= {"recall": "share of the examples", "reverse_kl": "nats", "modes": "found"}
     return units.get(metric, "nats per example")
 
 

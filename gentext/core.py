@@ -37,6 +37,14 @@ class Model(nn.Module):
         """The losses to minimise in turn and the parameters of each; most models have one."""
         return {"loss": self.parameters()}
 
+    def due(self, turn: str, step: int) -> bool:
+        """Whether ``turn`` is taken in ``step``, counted from 0; most models take all in each."""
+        return True
+
+    def averaged(self) -> Iterable[nn.Parameter]:
+        """The weights that a moving average is taken of, where training keeps one."""
+        return self.parameters()
+
     def check(self, *batch: Tensor) -> None:
         """Raise ValueError where data do not fit the model; training asks once, of all data."""
 

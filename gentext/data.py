@@ -80,6 +80,13 @@ class Dataset:
         for split in ("train", "validation", "test"):
             self._check(split, getattr(self, split))
 
+    @property
+    def modes(self) -> tuple[Tensor, float] | None:
+        """Centres of the modes, and the radius of three standard deviations, where known."""
+        if self.name not in toys.CENTRES:
+            return None
+        return toys.modes(self.name), 3 * toys.width(self.name)
+
     def _check(self, split: str, tensors: tuple[Tensor, ...]) -> None:
         if not tensors and split != "train":
             return

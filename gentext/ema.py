@@ -8,13 +8,14 @@ from gentext.core import Model
 
 
 class Average:
-    """The moving average of a model's trained weights.
+    """The moving average of a model's trained weights, those that it says are ``averaged``.
 
     While young it forgets faster than ``decay`` says, so that the random start leaves no trace.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
-        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        wanted = {id(p) for p in model.averaged() if p.requires_grad}
+        named = {name: p for name, p in model.named_parameters() if id(p) in wanted}
         self.decay, self.names = decay, list(named)
         self.source = [p.detach() for p in named.values()]
         self.weights = [p.clone() for p in self.source]

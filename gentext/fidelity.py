@@ -26,6 +26,14 @@ ROWS = 1024  # compared with all others at a time
 MEDIAN = 2000  # rows of which the median distance is taken
 
 
+class Coverage(NamedTuple):
+    """How many of the modes are found, the share of rows near one, and KL(q ‖ p) over modes."""
+
+    modes: int
+    near: float
+    reverse_kl: float
+
+
 class PrecisionRecall(NamedTuple):
     """The share of samples that are like data, and of data that are like samples."""
 
@@ -78,6 +86,28 @@ def precision_recall(real: Flat, made: Tensor, k: int = 3) -> PrecisionRecall:
         raise ValueError(f"got k={k}; a row needs at least one neighbour")
     real, made = _checked(real, made, least=k + 1)
     return PrecisionRecall(_share_within(made, real, k), _share_within(real, made, k))
+
+
+def mode_coverage(x: Flat, centres: Tensor, radius: float) -> Coverage:
+    """Which of the equally likely modes at ``centres`` the rows of ``x`` find.
+
+    A row is near a mode within ``radius``. A mode is found by a tenth of its share of rows, near.
+    The divergence, in nats, is that of the law of the nearest mode from the uniform one.
+
+    Source: Srivastava et al., NeurIPS 2017 (the count and the share).
+    """
+    if not radius > 0:
+        raise ValueError(f"got radius={radius}; a mode needs one above 0")
+    x, centres = _checked(x, centres, least=1)
+    distance, mode = torch.cdist(x, centres).min(1)
+    near = distance < radius
+    counts = mode[near].bincount(minlength=len(centres))
+    share = mode.bincount(minlength=len(centres)).double() / len(x)
+    return Coverage(
+        modes=int((counts * len(centres) >= 0.1 * len(x)).sum()),
+        near=float(near.double().mean()),
+        reverse_kl=float(torch.xlogy(share, share * len(centres)).sum()),
+    )
 
 
 def c2st(a: Flat, b: Tensor, *, hidden: int = 64, steps: int = 200, seed: int = 0) -> float:

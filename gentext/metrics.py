@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gentext.core import Bound, Density, Model
+from gentext.core import Bound, Density, Model, Samples
 from gentext.distributions import drawing_from
+from gentext.fidelity import Coverage as Coverage
 from gentext.fidelity import PrecisionRecall as PrecisionRecall
 from gentext.fidelity import c2st as c2st
 from gentext.fidelity import frechet_distance as frechet_distance
 from gentext.fidelity import mmd as mmd
+from gentext.fidelity import mode_coverage as mode_coverage
 from gentext.fidelity import precision_recall as precision_recall
 from gentext.shapes import PerExample
 
@@ -64,7 +66,13 @@ def paired_difference(a: PerExample, b: Tensor) -> Estimate:
 
 @torch.no_grad()
 def evaluate(
-    model: Model, data: Any, *, seed: int = 0, limit: int | None = None, k: int = 100
+    model: Model,
+    data: Any,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    k: int = 100,
+    features: Model | None = None,
 ) -> dict[str, float]:
     """What ``model`` can compute of the test examples of ``data``, averaged over them.
 
@@ -74,8 +82,13 @@ def evaluate(
     for each token (the end of a text is one) and ``bits_per_char`` (there it is none), or from
     masked models ``pseudo_log_prob`` and ``pseudo_perplexity``; for translations ``bleu`` and
     ``chrf``, both from 0 to 100, and the share ``exact`` of those that are the reference; from
-    classifiers ``accuracy``. The same ``seed`` gives the same numbers. ``limit`` takes only the
-    first examples; ``k`` = 0 leaves out ``iw_bound``, which takes longest.
+    classifiers ``accuracy``. Of models that can do no more than draw, as many samples as there are
+    test examples are compared with these: in the features of a classifier ``features`` of the same
+    images by ``frechet``, ``precision`` and ``recall``, and the share ``accuracy`` of those that it
+    puts in the class they were drawn for; without one by ``modes``, ``near`` and ``reverse_kl``
+    where the modes of the data are known, or else by ``mmd``. The same ``seed`` gives the same
+    numbers. ``limit`` takes only the first examples; ``k`` = 0 leaves out ``iw_bound``, which takes
+    longest.
     """
     if k < 0:
         raise ValueError(f"got k={k} samples; give at least 1, or 0 to leave out the bound")
@@ -85,6 +98,8 @@ def evaluate(
     model.eval()
     if hasattr(model, "translate"):
         return _translations(model, data.tokenizer, *test)
+    if _only_draws(model):
+        return _of_samples(model, data, test, generator, features)
     values = _values(model, test, generator, k)
     report = _summary(values, math.prod(data.shape), data.levels)
     if hasattr(model, "accuracy"):
@@ -92,6 +107,45 @@ def evaluate(
     if data.tokenizer is not None:
         report |= _of_texts(values, test[0], data.tokenizer, getattr(model, "pad", None))
     return report
+
+
+def _only_draws(model: Model) -> bool:
+    """Whether the model draws samples and knows no likelihood of any kind."""
+    likelihood = isinstance(model, Density | Bound) or hasattr(model, "pseudo_log_prob")
+    return isinstance(model, Samples) and not likelihood
+
+
+def _of_samples(
+    model: Any,
+    data: Any,
+    test: tuple[Tensor, ...],
+    generator: torch.Generator,
+    features: Any,
+) -> dict[str, float]:
+    """What compares samples with test examples."""
+    x, *labels = test
+    n = len(x)
+    made = torch.cat(
+        [
+            model.sample(
+                len(rows), *(y[i * PART :][: len(rows)] for y in labels), generator=generator
+            )
+            for i, rows in enumerate(x.split(PART))
+        ]
+    )
+    report: dict[str, float] = {}
+    if features is not None:
+        real, fake = (torch.cat([features.encode(r) for r in z.split(PART)]) for z in (x, made))
+        report["frechet"] = float(frechet_distance(real, fake))
+        report |= precision_recall(real, fake)._asdict()
+        if labels:
+            report["accuracy"] = _accuracy(features, made, *labels)
+    elif getattr(data, "modes", None) is not None:
+        found = mode_coverage(made, *data.modes)._asdict()
+        report |= {name: float(value) for name, value in found.items()}
+    else:
+        report["mmd"] = float(mmd(x.flatten(1), made.flatten(1)))
+    return report | {"n": n}
 
 
 def _values(

@@ -23,6 +23,7 @@ from gentext.dequantization import ImageFlow
 from gentext.diffusion import Diffusion
 from gentext.flow import MAF, NSF, RealNVP
 from gentext.flow_matching import FlowMatching, ImageFlowMatching
+from gentext.gan import GAN, ImageGAN
 from gentext.gpt import GPT
 from gentext.image_vae import ImageVAE
 from gentext.latent_diffusion import LatentDiffusion
@@ -314,6 +315,13 @@ def classifier_fashion(chosen: str | None = None, *, full_data: bool = False) ->
     return model, data.load("fashion-mnist", full=full_data), config
 
 
+def classifier_mnist(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A classifier of MNIST, in whose features samples are compared."""
+    model = Classifier(shape=(1, 28, 28), classes=10, channels=32, dropout=0.5)
+    dataset = data.load("mnist", full=full_data)
+    return model, dataset, _config(chosen, 60, 1200, batch_size=64, lr=2e-3, ema=0.99)
+
+
 def noisy_classifier_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
     """A classifier of Fashion-MNIST in noise, which steers diffusions."""
     model = NoisyClassifier(shape=(1, 28, 28), classes=10)
@@ -416,6 +424,44 @@ def masked_diffusion_poems(chosen: str | None = None, *, full_data: bool = False
     return model, dataset, _gpt_config(chosen, 40, 10000, batch_size=64)
 
 
+def gan_gaussians(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A GAN of eight normals in a ring, relativistic with R1 and R2."""
+    model = GAN(shape=(2,), latent=2, hidden=64, layers=2, penalties={"r1": 0.5, "r2": 0.5})
+    return model, plane("eight-gaussians"), _config(chosen, 1500, 10_000, **_GAME)
+
+
+def gan_grid25(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A GAN of 25 narrow normals, with waves of codes and points, relativistic with R1 and R2."""
+    model = GAN(
+        shape=(2,),
+        latent=1,
+        hidden=64,
+        layers=2,
+        frequencies=(20.0, 6.0),
+        penalties={"r1": 0.5, "r2": 0.5},
+    )
+    settings = {**_GAME, "lr": 5e-3, "ema": 0.999}
+    return model, plane("grid25"), _config(chosen, 10_000, 20_000, **settings)
+
+
+def gan_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A DCGAN of Fashion-MNIST, relativistic with R1 and R2."""
+    dataset = data.load("fashion-mnist", full=full_data).without_labels()
+    return _image_gan(), dataset, _config(chosen, 60, 4000, **_IMAGE_GAME)
+
+
+def gan_mnist(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A DCGAN of MNIST, relativistic with R1 and R2."""
+    dataset = data.load("mnist", full=full_data).without_labels()
+    return _image_gan(), dataset, _config(chosen, 60, 4000, **_IMAGE_GAME)
+
+
+def conditional_gan_fashion(chosen: str | None = None, *, full_data: bool = False) -> Experiment:
+    """A DCGAN of Fashion-MNIST given the class, with a projection critic."""
+    dataset = data.load("fashion-mnist", full=full_data)
+    return _image_gan(classes=10), dataset, _config(chosen, 60, 4000, **_IMAGE_GAME)
+
+
 RECIPES: dict[str, Callable[..., Experiment]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -468,7 +514,13 @@ RECIPES: dict[str, Callable[..., Experiment]] = {
         masked_diffusion_poems,
         classifier_digits,
         classifier_fashion,
+        classifier_mnist,
         noisy_classifier_fashion,
+        gan_gaussians,
+        gan_grid25,
+        gan_fashion,
+        gan_mnist,
+        conditional_gan_fashion,
     )
 }
 
@@ -496,8 +548,17 @@ _SMALL: dict[str, Any] = {
     "clip": 1.0,
     "ema": 0.998,
 }
+_GAME: dict[str, Any] = {"batch_size": 128, "lr": 2e-3, "betas": (0.5, 0.9), "ema": 0.99}
+_IMAGE_GAME: dict[str, Any] = {"batch_size": 64, "lr": 2e-3, "betas": (0.0, 0.99), "ema": 0.998}
 _LATENT: dict[str, Any] = {"batch_size": 64, "lr": 2e-3, "ema": 0.998}
 _SMALL_UNET: dict[str, Any] = {"multipliers": (1, 2), "dropout": 0.2}
+
+
+def _image_gan(classes: int = 0) -> ImageGAN:
+    networks: dict[str, Any] = {"generator": "dcgan", "critic": "dcgan", "channels": 32}
+    return ImageGAN(
+        shape=(1, 28, 28), latent=64, classes=classes, penalties={"r1": 3.0, "r2": 3.0}, **networks
+    )
 
 
 def _latent(autoencoder: str, prior: Diffusion, dataset: Dataset) -> LatentDiffusion:

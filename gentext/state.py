@@ -76,7 +76,7 @@ class Saver:
 
     def _training(self, run: Run) -> dict[str, Any]:
         return {
-            "config": asdict(run.config),
+            "config": asdict(run.config) | {"betas": list(run.config.betas)},
             "processes": run.accelerator.num_processes,
             "device": run.accelerator.device.type,
             "data": self.notes["data"],
@@ -121,7 +121,8 @@ def set_random_state(device: torch.device, state: dict[str, Tensor]) -> None:
 
 def _state(run: Run) -> dict[str, Tensor]:
     tensors = checkpoint.unique_weights(run.model)
-    extra = {"losses": torch.tensor(list(run.history.losses.values()), dtype=torch.float64)}
+    losses = {turn: torch.tensor(v, dtype=torch.float64) for turn, v in run.history.losses.items()}
+    extra = {f"losses/{turn}": values for turn, values in losses.items()}
     for turn, optimizer in run.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             extra |= {f"optimizer/{turn}/{index}/{key}": v for key, v in values.items()}
@@ -155,5 +156,5 @@ def _restore(run: Run, header: dict[str, Any], extra: dict[str, Tensor]) -> None
     set_random_state(device, mine)
     run.scaler.load_state_dict(header["training"]["scaler"])
     run.step, run.history.seconds = header["step"], header["training"]["seconds"]
-    for losses, values in zip(run.history.losses.values(), extra["losses"], strict=True):
-        losses += values.tolist()
+    for turn, losses in run.history.losses.items():
+        losses += extra[f"losses/{turn}"].tolist()

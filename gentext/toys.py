@@ -61,9 +61,18 @@ def log_prob(name: str, x: Flat) -> PerExample:
 
 def modes(name: str) -> Flat:
     """The centres of the modes of ``eight-gaussians`` or ``grid25``, of shape (modes, 2)."""
+    return CENTRES[_with_modes(name)].clone()
+
+
+def width(name: str) -> float:
+    """The standard deviation of each mode of ``eight-gaussians`` or ``grid25``."""
+    return WIDTHS[_with_modes(name)]
+
+
+def _with_modes(name: str) -> str:
     if name not in CENTRES:
         raise ValueError(f"no modes are known of {name!r}; there are those of {', '.join(CENTRES)}")
-    return CENTRES[name].clone()
+    return name
 
 
 def _toy(name: str) -> Toy:
@@ -196,11 +205,12 @@ def _score_curve(x: Tensor, curve: Callable[[Tensor], Tensor], noise: float) -> 
 
 _line = torch.arange(-4.0, 5.0, 2.0, dtype=torch.float64)
 CENTRES = {"eight-gaussians": _circle(3.0, 8), "grid25": torch.cartesian_prod(_line, _line)}
+WIDTHS = {"eight-gaussians": 0.3, "grid25": 0.05}
 TOYS = {
     "two-moons": Toy(2, _draw_moons, _score_moons),
     "checkerboard": Toy(0, _draw_checkerboard, _score_checkerboard),
-    "eight-gaussians": _mixture(CENTRES["eight-gaussians"], 0.3),
-    "grid25": _mixture(CENTRES["grid25"], 0.05),
+    "eight-gaussians": _mixture(CENTRES["eight-gaussians"], WIDTHS["eight-gaussians"]),
+    "grid25": _mixture(CENTRES["grid25"], WIDTHS["grid25"]),
     "pinwheel": Toy(5, _draw_pinwheel, _score_pinwheel),
     "swiss-roll": Toy(0, _draw_roll, _score_roll),
 }

@@ -46,6 +46,8 @@ class TrainConfig:
         steps: updates of the weights in all; batch_size: examples in each, over all processes.
         lr: peak learning rate of AdamW, reached after ``warmup`` steps; schedule: "constant" or
             "cosine" (to zero after the last step); weight_decay: that of AdamW.
+        betas: decay of AdamW's averages of the gradient and of its square; games often want a first
+            of 0 or 0.5.
         clip: largest norm of the gradient, None for any.
         ema: decay of the moving average of the weights (such as 0.999) that training ends with,
             None for the weights of the last step.
@@ -59,6 +61,7 @@ class TrainConfig:
     warmup: int = 0
     schedule: str = "constant"
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
     clip: float | None = None
     ema: float | None = None
     precision: str = "no"
@@ -72,6 +75,9 @@ class TrainConfig:
         self._require(0 < self.lr < math.inf, "lr", "above 0")
         self._require(self.warmup >= 0, "warmup", "at least 0")
         self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        valid = all(0 <= beta < 1 for beta in self.betas)
+        self._require(valid, "betas", "two numbers in [0, 1)")
         self._require(self.clip is None or self.clip > 0, "clip", "above 0, or None")
         self._require(self.ema is None or 0 <= self.ema < 1, "ema", "in [0, 1), or None")
         for name, table in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
@@ -85,7 +91,7 @@ class TrainConfig:
 
 @dataclass
 class History:
-    """The loss of every step, by turn (of this process's share), and the seconds it all took."""
+    """The loss of every update, by turn (of this process's share), and the seconds it all took."""
 
     losses: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -174,13 +180,15 @@ class Run:
         self.history = History({turn: [] for turn in self.parameters})
         self.step = 0
         self.saver: states.Saver | None = None
-        self._pending: list[Tensor] = []
+        self._pending: list[tuple[str, Tensor]] = []
         torch.manual_seed(batches.mix("noise", config.seed, accelerator.process_index))
 
     def advance(self, batch: tuple[Tensor, ...]) -> None:
-        """Update the parameters of each turn once."""
+        """Update the parameters of each turn that is due."""
         rate = learning_rate(self.step, self.config)
         for turn, optimizer in self.optimizers.items():
+            if not self.model.due(turn, self.step):
+                continue
             optimizer.param_groups[0]["lr"] = rate
             optimizer.zero_grad()
             with self._autocast():
@@ -190,7 +198,7 @@ class Run:
                 self.scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.parameters[turn], self.config.clip)
             self.scaler.step(optimizer)
-            self._pending.append(loss.detach())
+            self._pending.append((turn, loss.detach()))
         self.scaler.update()
         self.step += 1
         if self.average is not None:
@@ -199,11 +207,12 @@ class Run:
     def look(self) -> float:
         """The latest loss; those since the last look go to the history, and must be finite."""
         if self._pending:
-            values = torch.stack(self._pending).tolist()
+            values = torch.stack([loss for _, loss in self._pending]).tolist()
+            turns = [turn for turn, _ in self._pending]
             self._pending.clear()
-            for place, (turn, losses) in enumerate(self.history.losses.items()):
-                losses += values[place :: len(self.history.losses)]
-                if not math.isfinite(sum(losses[-len(values) :])):
+            for turn, value in zip(turns, values, strict=True):
+                self.history.losses[turn].append(value)
+                if not math.isfinite(value):
                     self.stop(f"the {turn}")
         return self.history.loss[-1]
 
@@ -302,7 +311,11 @@ def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.A
     if not parameters:
         raise ValueError("the model has no parameters to train; set requires_grad on some")
     make = functools.partial(
-        torch.optim.AdamW, parameters, lr=config.lr, weight_decay=config.weight_decay
+        torch.optim.AdamW,
+        parameters,
+        lr=config.lr,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
     )
     try:
         return make(fused=True)

@@ -477,6 +477,19 @@ def test_a_density_of_tables_writes_rows_that_can_be_read_again(tmp_path):
     assert "makes rows and takes no --mean" in refused.text
 
 
+def test_a_gan_of_points_writes_rows(tmp_path):
+    model = recipes.gan_gaussians("quick")[0]
+    file = checkpoint.save(tmp_path / "m.safetensors", model)
+    options = ("--n", 4, "--temperature", 0.5, "--seed", 4)
+    assert run("sample", "gan_gaussians", "--checkpoint", file, *options).text == "saved rows.csv"
+    wanted = model.eval().sample(4, temperature=0.5, generator=torch.Generator().manual_seed(4))
+    lines = Path("rows.csv").read_text("utf-8").splitlines()[1:]
+    written = torch.tensor([[float(value) for value in line.split(",")] for line in lines])
+    torch.testing.assert_close(written, wanted, atol=1e-5, rtol=1e-5)
+    shown = run("evaluate", "gan_gaussians", "--checkpoint", file, "--limit", 50).text
+    assert re.search(r"modes +\d+ +found +near +[\d.]+ +share of the samples", shown)
+
+
 def test_a_flow_of_images_heeds_the_temperature(tmp_path):
     model = recipes.realnvp_digits("quick")[0].eval()
     file = checkpoint.save(tmp_path / "r.safetensors", model)

@@ -228,6 +228,7 @@ ALIASES = {
     "nsf_digits": ("dequantization",),
     "nsf_variational_digits": ("dequantization",),
     "noisy_classifier_fashion": ("classifier",),
+    "conditional_gan_fashion": ("gan",),
 }
 
 

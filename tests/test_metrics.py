@@ -13,8 +13,10 @@ from torch import Tensor
 from gentext import data, metrics, recipes
 from gentext.autoencoder import DenoisingAutoencoder
 from gentext.bert import BERT
+from gentext.classifier import Classifier
 from gentext.core import Model
 from gentext.data import Dataset
+from gentext.gan import GAN, ImageGAN
 from gentext.recurrent import RecurrentLM
 from gentext.tokenizer import EOS, PAD, UNKNOWN, CharTokenizer, rows
 from gentext.vae import VAE
@@ -396,3 +398,58 @@ def test_options_of_comparisons_are_checked() -> None:
         metrics.mmd(torch.ones(3, 2), torch.ones(3, 2))
     with pytest.raises(ValueError, match="4 and 5 rows; give as many of both"):
         metrics.c2st(rows, torch.randn(5, 3))
+
+
+def test_modes_are_found_by_a_tenth_of_their_share() -> None:
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    rows = torch.cat([centres[0].expand(60, 2), centres[1].expand(37, 2), centres[2].expand(3, 2)])
+    rows[:10] += torch.tensor([3.0, 0.0])
+    coverage = metrics.mode_coverage(rows, centres, 1.0)
+    assert coverage.modes == 3  # of the third 3 of 100 rows, of which 2.5 are enough
+    assert coverage.near == pytest.approx(0.9)
+    share = torch.tensor([0.6, 0.37, 0.03], dtype=torch.float64)
+    assert coverage.reverse_kl == pytest.approx(float((share * (4 * share).log()).sum()))
+    assert metrics.mode_coverage(rows[:98], centres, 1.0).modes == 2
+    even = metrics.mode_coverage(centres, centres, 1.0)
+    assert even == (4, 1.0, 0.0)
+    with pytest.raises(ValueError, match="radius=0"):
+        metrics.mode_coverage(rows, centres, 0.0)
+
+
+def test_of_models_that_only_draw_samples_are_compared_with_the_test_examples() -> None:
+    points = recipes.plane("eight-gaussians", 100)
+    gan = GAN(shape=(2,), latent=2, hidden=8, layers=1).eval()
+    report = metrics.evaluate(gan, points, seed=3)
+    drawn = gan.sample(2000, generator=torch.Generator().manual_seed(3))
+    assert len(points.test[0]) == report.pop("n") == 2000
+    parts = torch.cat(
+        [
+            gan.sample(k, generator=g)
+            for g in [torch.Generator().manual_seed(3)]
+            for k in [256] * 7 + [208]
+        ]
+    )
+    assert drawn.shape == parts.shape
+    assert report == metrics.mode_coverage(parts, *points.modes)._asdict()
+    other = recipes.plane("pinwheel", 100)
+    g = torch.Generator().manual_seed(0)
+    parts = torch.cat([gan.sample(k, generator=g) for k in [256] * 7 + [208]])
+    expected = {"mmd": float(metrics.mmd(other.test[0], parts)), "n": 2000}
+    assert metrics.evaluate(gan, other) == expected
+
+
+def test_samples_of_images_are_compared_in_the_features_of_a_classifier() -> None:
+    digits = data.load("digits")
+    networks = {"generator": "dcgan", "critic": "dcgan", "channels": 8}
+    gan = ImageGAN(shape=(1, 8, 8), latent=4, classes=10, **networks).eval()
+    features = Classifier(shape=(1, 8, 8), classes=10, channels=8, features=6).eval()
+    report = metrics.evaluate(gan, digits, features=features)
+    x, y = digits.test
+    g = torch.Generator().manual_seed(0)
+    made = torch.cat([gan.sample(len(part), part, generator=g) for part in y.split(256)])
+    with torch.no_grad():
+        real, fake = features.encode(x), features.encode(made)
+        assert report.pop("frechet") == pytest.approx(float(metrics.frechet_distance(real, fake)))
+        near = metrics.precision_recall(real, fake)._asdict()
+        expected = near | {"accuracy": float(features.accuracy(made, y)), "n": len(y)}
+        assert report == pytest.approx(expected)

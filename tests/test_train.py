@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -122,9 +123,18 @@ def test_schedule_is_linear_then_half_a_cosine():
     assert {learning_rate(s, constant) for s in range(10, 110)} == {2.0}
 
 
-def test_fit_is_adamw_with_clipping_and_schedule():
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.999)])
+def test_fit_is_adamw_with_clipping_and_schedule(betas):
+    one, two = betas
     config = TrainConfig(
-        steps=25, batch_size=20, lr=0.1, warmup=4, schedule="cosine", weight_decay=0.3, clip=0.2
+        steps=25,
+        batch_size=20,
+        lr=0.1,
+        warmup=4,
+        schedule="cosine",
+        weight_decay=0.3,
+        betas=betas,
+        clip=0.2,
     )
     data = regression()
     model, by_hand = (seeded(Line).double() for _ in range(2))
@@ -139,11 +149,11 @@ def test_fit_is_adamw_with_clipping_and_schedule():
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
         rate = learning_rate(step - 1, config)
         for p, g in zip(by_hand.parameters(), gradients, strict=True):
-            g = g * min(1.0, 0.2 / norm)
-            first[p] = 0.9 * first.get(p, 0) + 0.1 * g
-            second[p] = 0.999 * second.get(p, 0) + 0.001 * g**2
-            scale = (second[p] / (1 - 0.999**step)).sqrt() + 1e-8
-            p.data -= rate * (0.3 * p.data + first[p] / (1 - 0.9**step) / scale)
+            g = g * min(1.0, 0.2 / (norm + 1e-6))  # as PyTorch keeps from dividing by 0
+            first[p] = one * first.get(p, 0) + (1 - one) * g
+            second[p] = two * second.get(p, 0) + (1 - two) * g**2
+            scale = (second[p] / (1 - two**step)).sqrt() + 1e-8
+            p.data -= rate * (0.3 * p.data + first[p] / (1 - one**step) / scale)
     for p, q in zip(model.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-8)
     assert history.loss == pytest.approx(losses, rel=1e-5)
@@ -185,6 +195,42 @@ def test_each_turn_moves_its_own_parameters_by_its_own_gradient():
     torch.testing.assert_close(torch.stack([model.a, model.b]).detach(), torch.stack([a, b]))
     assert list(history.losses) == ["first", "second"]
     assert history.loss == pytest.approx(losses)
+
+
+class Seldom(Duel):
+    """The second turn is due in every third step, and only its parameter is averaged."""
+
+    def due(self, turn, step):
+        return turn == "first" or step % 3 == 2
+
+    def averaged(self):
+        return [self.b]
+
+
+def test_a_turn_is_taken_when_it_is_due():
+    model, x = Seldom(), torch.ones(8, 1, dtype=torch.float64)
+    seen = []
+    watch = [lambda step, model: seen.append(float(model.b.detach()))]
+    history = fit(model, (x,), TrainConfig(steps=7, lr=0.05), observers=watch, **QUIET)
+    assert [len(losses) for losses in history.losses.values()] == [7, 2]
+    assert [a == b for a, b in zip([2.0, *seen], seen, strict=False)] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_only_what_a_model_says_is_averaged():
+    x = torch.ones(8, 1, dtype=torch.float64)
+    last, mean = Seldom(), Seldom()
+    fit(last, (x,), TrainConfig(steps=9, lr=0.05), **QUIET)
+    fit(mean, (x,), TrainConfig(steps=9, lr=0.05, ema=0.9), **QUIET)
+    assert float(mean.a.detach()) == float(last.a.detach())
+    assert float(mean.b.detach()) != float(last.b.detach())
 
 
 def test_an_epoch_visits_every_example_once_in_an_order_of_its_own():
@@ -412,12 +458,16 @@ def test_the_model_is_asked_whether_the_data_fit():
         ("weight_decay", -0.1),
         ("clip", 0.0),
         ("ema", 1.0),
+        ("betas", (0.9, 1.0)),
+        ("betas", (-0.1, 0.9)),
         ("schedule", "linear"),
         ("precision", "fp8"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(field, value):
-    with pytest.raises(ValueError, match=rf"got {field}={value!r}; {field} must be") as error:
+    with pytest.raises(
+        ValueError, match=rf"got {field}={re.escape(repr(value))}; {field} must be"
+    ) as error:
         TrainConfig(**{"steps": 10, field: value})
     if isinstance(value, str):
         assert "'no'" in str(error.value) or "'cosine'" in str(error.value)

@@ -39,7 +39,7 @@ def test_evaluate_reproduces_the_first_metric_of_the_card(name: str) -> None:
     assert result.exit_code == 0, result.output
     first = next(iter(measured))
     printed = float(re.search(rf"^\s*{first}\s+(-?[\d.]+)", result.output, re.MULTILINE)[1])
-    slack = 0.02 * measured.get("se", 0) + (0.5 if first in ("elbo", "bleu") else 0.1)
+    slack = 0.02 * measured.get("se", 0) + (0.5 if first in ("elbo", "bleu", "frechet") else 0.1)
     assert abs(printed - measured[first]) < slack
 
 
@@ -70,6 +70,15 @@ def test_models_of_texts_bring_their_tokenizer() -> None:
         else:
             assert zoo.tokenizer(name).to_json() == data.tokenizer.to_json()
             assert zoo.tokenizer(name).size == zoo.load(name).vocab_size
+
+
+def test_samples_are_compared_in_the_features_of_the_classifier_of_their_data() -> None:
+    for data in ("fashion-mnist", "mnist", "digits"):
+        found = zoo.classifier(data)
+        assert found is not None
+        assert zoo.card(f"classifier_{data.split('-')[0]}")["data"]["name"] == data
+        assert hasattr(found, "accuracy")
+    assert zoo.classifier("grid25") is None
 
 
 def test_unknown_weights_list_the_known() -> None:

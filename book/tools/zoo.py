@@ -44,6 +44,7 @@ def make(
     history = gt.fit(model, data, dataclasses.replace(config, seed=seed), recipe=name)
     cpu = round(time.process_time() - before)  # what other work on the machine does not change
     excerpt = gt.recipes.build(name, "full")[1]
+    features = gt.zoo.classifier(data.name)
     path = FOLDER / f"{name}.safetensors"
     dtype = torch.float16 if half else None
     gt.checkpoint.save(path, model, recipe=name, tokenizer=data.tokenizer, dtype=dtype)
@@ -65,12 +66,12 @@ def make(
         "cpu_seconds": cpu,
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU",
         "torch": torch.__version__.split("+")[0],
-        "metrics": gt.metrics.evaluate(model, excerpt, k=k),
+        "metrics": gt.metrics.evaluate(model, excerpt, k=k, features=features),
     }
     if few:
-        card["metrics_few"] = gt.metrics.evaluate(model, excerpt, k=0, limit=few)
+        card["metrics_few"] = gt.metrics.evaluate(model, excerpt, k=0, limit=few, features=features)
     if full_data:
-        card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k)
+        card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k, features=features)
     text = json.dumps(card, indent=2, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(text + "\n", "utf-8")
     return card

@@ -33,6 +33,14 @@ def card(name: str) -> dict[str, Any]:
     return card
 
 
+def classifier(data: str) -> Model | None:
+    """The classifier of the data set ``data`` in whose features samples are compared, or None."""
+    for name in names():
+        if name.startswith("classifier_") and card(name)["data"]["name"] == data:
+            return load(name)
+    return None
+
+
 def tokenizer(name: str) -> Tokenizer:
     """The tokenizer of a model of texts; ``ValueError`` if ``name`` has none."""
     return load_tokenizer(path(name))

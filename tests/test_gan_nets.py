@@ -1,0 +1,145 @@
+"""Networks of GANs: spectral normalisation against the SVD and PyTorch, shapes, bad sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gentext.gan_nets import (
+    ConvCritic,
+    ConvGenerator,
+    MLPCritic,
+    MLPGenerator,
+    ResidualCritic,
+    ResidualGenerator,
+    SpectralNorm,
+    largest_slope,
+    power_iteration,
+    spectral_norm,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+IMAGES = {"dcgan": (ConvGenerator, ConvCritic), "residual": (ResidualGenerator, ResidualCritic)}
+
+
+@pytest.mark.equation("eq-gan-specnorm")
+def test_power_iteration_finds_the_largest_singular_value() -> None:
+    weight = torch.randn(6, 4)
+    u, v = power_iteration(weight, torch.randn(6), 400)
+    left, values, right = torch.linalg.svd(weight)
+    assert float(u @ weight @ v) == pytest.approx(float(values[0]), abs=1e-9)
+    assert abs(float(u @ left[:, 0])) == pytest.approx(1, abs=1e-9)
+    assert abs(float(v @ right[0])) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.equation("eq-gan-specnorm")
+def test_no_perceptron_is_steeper_than_the_product_of_its_layers() -> None:
+    critic = MLPCritic((5,), hidden=8, layers=3)
+    limit = largest_slope(critic)
+    with torch.no_grad():
+        for _ in range(30):
+            x, y = torch.randn(2, 1, 5)
+            assert (critic(x) - critic(y)).abs() <= limit * (x - y).norm()
+    expected = 1.0
+    for layer in [*critic.features, critic.last]:
+        if isinstance(layer, nn.Linear):
+            expected *= float(torch.linalg.svdvals(layer.weight.detach())[0])
+    assert limit == pytest.approx(expected)
+
+
+def settled(layer: nn.Module, x: Tensor, times: int = 300) -> nn.Module:
+    """The layer after many uses in training, when its estimate has come to rest."""
+    layer.train()
+    with torch.no_grad():
+        for _ in range(times):
+            layer(x)
+    return layer.eval()
+
+
+def test_normalised_layers_have_the_largest_singular_value_one() -> None:
+    for layer, x in [
+        (nn.Linear(5, 7), torch.randn(2, 5)),
+        (nn.Conv2d(3, 4, 3), torch.randn(2, 3, 8, 8)),
+        (nn.Embedding(4, 6), torch.tensor([1, 2])),
+    ]:
+        weight = settled(spectral_norm(layer), x).weight.detach().flatten(1)
+        assert float(torch.linalg.matrix_norm(weight, 2)) == pytest.approx(1, abs=1e-6)
+
+
+def test_normalised_gradients_are_those_of_pytorch() -> None:
+    x = torch.randn(2, 5)
+    ours, theirs = nn.Linear(5, 7), nn.Linear(5, 7)
+    theirs.load_state_dict(ours.state_dict())
+    spectral_norm(ours)
+    nn.utils.parametrizations.spectral_norm(theirs)
+    gradients = []
+    for layer in (ours, theirs):
+        settled(layer, x)(x).square().sum().backward()
+        gradients.append(layer.parametrizations.weight.original.grad)
+    torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-7)
+
+
+def test_the_estimate_moves_in_training_only() -> None:
+    norm = SpectralNorm(torch.randn(4, 3))
+    weight, before = torch.randn(4, 3), norm.u.clone()
+    norm.eval()(weight)
+    assert norm.u.equal(before)
+    norm.train()(weight)
+    assert not norm.u.equal(before)
+
+
+def test_a_normalised_critic_may_be_used_twice_before_gradients_are_taken() -> None:
+    critic, x = MLPCritic((2,), spectral=True), torch.randn(4, 2)
+    (critic(x).mean() - critic(x + 1).mean()).backward()
+    assert critic.last.parametrizations.weight.original.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("side", [8, 28, 32])
+@pytest.mark.parametrize("net", IMAGES)
+def test_images_of_usual_sizes(net: str, side: int) -> None:
+    shape = (3, side, side)
+    generator, critic = IMAGES[net]
+    x = generator(shape, 5, channels=8)(torch.randn(2, 5))
+    assert x.shape == (2, *shape)
+    assert x.abs().max() <= 1
+    assert critic(shape, channels=8)(x).shape == (2,)
+
+
+@pytest.mark.parametrize("net", IMAGES)
+def test_labels_change_samples_and_values(net: str) -> None:
+    shape = (1, 8, 8)
+    generator, critic = IMAGES[net]
+    z, y, other = torch.randn(2, 5), torch.tensor([0, 1]), torch.tensor([1, 0])
+    make, judge = generator(shape, 5, 3, channels=8), critic(shape, 3, channels=8)
+    assert not make(z, y).equal(make(z, other))
+    x = make(z, y)
+    h = judge.features(x)
+    expected = judge.last(h)[:, 0] + (judge.embed(y) * h).sum(1) / h.shape[1] ** 0.5
+    torch.testing.assert_close(judge(x, y), expected)
+
+
+def test_a_residual_critic_begins_without_its_branches() -> None:
+    """Each begins at 0, so that the network is a chain of averages and linear maps."""
+    critic = ResidualCritic((1, 28, 28), channels=8)
+    before = critic(x := torch.randn(2, 1, 28, 28))
+    for name, parameter in critic.named_parameters():
+        if "branch.1" in name:
+            nn.init.normal_(parameter)
+    torch.testing.assert_close(critic(x), before)
+
+
+@pytest.mark.parametrize("frequencies", [0.0, 3.0])
+def test_perceptrons_of_any_shape(frequencies: float) -> None:
+    generator = MLPGenerator((2, 3), 4, hidden=16, frequencies=frequencies)
+    x = generator(torch.randn(5, 4))
+    assert x.shape == (5, 2, 3)
+    assert MLPCritic((2, 3), hidden=16, frequencies=frequencies)(x).shape == (5,)
+
+
+def test_sizes_that_cannot_be_halved_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"30 x 30.*pad"):
+        ConvCritic((1, 30, 30))
+    with pytest.raises(ValueError, match=r"\(c, h, w\).*\(2,\)"):
+        ResidualGenerator((2,), 4)
