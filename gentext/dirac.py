@@ -87,7 +87,7 @@ def dirac_eigenvalues(gamma: float, slope: float = 0.5) -> tuple[complex, comple
 
 
 def step_factor(eigenvalue: complex, h: float) -> float:
-    """|1 + h λ|, by which a step of size ``h`` multiplies what goes with eigenvalue λ.
+    """abs(1 + h λ), by which a step of size ``h`` multiplies what goes with eigenvalue λ.
 
     Equation: :eq:`eq-gan-euler`
     """

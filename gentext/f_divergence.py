@@ -108,7 +108,7 @@ def js_divergence(p: Probabilities, q: Tensor) -> Scalar:
 
 
 def total_variation(p: Probabilities, q: Tensor) -> Scalar:
-    """½ Σ |p − q|, from 0 to 1.
+    """½ Σ abs(p − q), from 0 to 1.
 
     Equation: :eq:`eq-gan-hinge`
     """
@@ -125,7 +125,7 @@ def le_cam(p: Probabilities, q: Tensor) -> Scalar:
 
 
 def wasserstein1(x: Probabilities, p: Tensor, q: Tensor) -> Scalar:
-    """W₁ = ∫ |F_p − F_q| of laws on the points ``x`` of a line, in the units of x.
+    """W₁ = ∫ abs(F_p − F_q) of laws on the points ``x`` of a line, in the units of x.
 
     Equation: :eq:`eq-gan-w1`
 

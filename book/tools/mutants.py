@@ -111,8 +111,8 @@ def try_equation(label: str, root: Path, folder: Path) -> tuple[int, list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--equation", nargs="*", default=[])
-    parser.add_argument("--module", nargs="*", default=[])
+    parser.add_argument("--equation", nargs="*", action="extend", default=[])
+    parser.add_argument("--module", nargs="*", action="extend", default=[])
     options = parser.parse_args()
     import torch  # noqa: F401 - loaded once, for all the children
 
@@ -133,7 +133,7 @@ def main() -> None:
         shutil.copy(ROOT / "pyproject.toml", folder)
         for label in labels:
             count, alive = try_equation(label, ROOT, folder)
-            print(f"{label}: {count - len(alive)} of {count} died", *alive, sep="\n    ")
+            print(f"{label}: {count - len(alive)} of {count} died", *alive, sep="\n    ", flush=True)
             if count and count == len(alive):
                 decoration.append(label)
     if decoration:
