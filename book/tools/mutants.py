@@ -133,7 +133,9 @@ def main() -> None:
         shutil.copy(ROOT / "pyproject.toml", folder)
         for label in labels:
             count, alive = try_equation(label, ROOT, folder)
-            print(f"{label}: {count - len(alive)} of {count} died", *alive, sep="\n    ", flush=True)
+            print(
+                f"{label}: {count - len(alive)} of {count} died", *alive, sep="\n    ", flush=True
+            )
             if count and count == len(alive):
                 decoration.append(label)
     if decoration:
