@@ -7,6 +7,7 @@ protocols: ``isinstance(model, Density)`` is true exactly when the exact log-den
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
@@ -85,6 +86,13 @@ class Encodes(Protocol):
 
     def encode(self, x: Batch) -> Any:
         """Codes, or a distribution over codes."""
+
+
+def plain_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Autocast off, where the device of ``like`` has it."""
+    device = like.device.type
+    there = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if there else contextlib.nullcontext()
 
 
 def check_examples(

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gentext.objectives import OBJECTIVES, gradient_penalty, zero_centred_penalty
+from gentext.objectives import OBJECTIVES, PENALTIES, checked_penalties
 
 State = Float[Tensor, "*n 2"]
 NONE: Mapping[str, float] = {}
@@ -40,9 +40,8 @@ def dirac_gan_field(
     def critic(theta: Tensor, psi: Tensor) -> Tensor:
         squared = psi.square()  # of the critic's slope, everywhere the same
         loss = losses.critic(0 * psi, psi * theta)
-        for name, weight in penalties.items():
-            penalty = gradient_penalty if name == "gp" else zero_centred_penalty
-            loss = loss + weight * penalty(squared)
+        for name, weight in checked_penalties(penalties).items():
+            loss = loss + weight * PENALTIES[name](squared)
         return loss * len(psi)
 
     theta, psi = state.reshape(-1, 2).unbind(-1)

@@ -27,38 +27,43 @@ Probabilities = Float[Tensor, "k"]
 
 
 class Conjugate(NamedTuple):
-    """A convex f, its derivative, its conjugate f*, and the critic's last step."""
+    """A convex f, its derivative, its conjugate f*, the critic's last step, and f* after it."""
 
     f: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
     of: Callable[[Tensor], Tensor]
     output: Callable[[Tensor], Tensor]
+    of_output: Callable[[Tensor], Tensor]  # in one, which stays finite where the two do not
 
 
 CONJUGATES: dict[str, Conjugate] = {
     "kl": Conjugate(
-        lambda u: u * u.log(),
+        lambda u: torch.xlogy(u, u),
         lambda u: 1 + u.log(),
         lambda t: (t - 1).exp(),
         lambda v: v,
+        lambda v: (v - 1).exp(),
     ),
     "reverse-kl": Conjugate(
         lambda u: -u.log(),
         lambda u: -1 / u,
         lambda t: -1 - (-t).log(),
         lambda v: -(-v).exp(),
+        lambda v: v - 1,
     ),
     "chi2": Conjugate(
         lambda u: (u - 1).square(),
         lambda u: 2 * (u - 1),
         lambda t: t + t.square() / 4,
         lambda v: softplus(v) - 2,
+        lambda v: softplus(v).square() / 4 - 1,
     ),
     "gan": Conjugate(
-        lambda u: u * u.log() - (u + 1) * (u + 1).log() + math.log(4),
-        lambda u: u.log() - (1 + u).log(),
+        lambda u: torch.xlogy(u, u) - (u + 1) * (u + 1).log() + math.log(4),
+        lambda u: -(1 / u).log1p(),
         lambda t: -(-torch.expm1(t)).log() - math.log(4),
         lambda v: -softplus(-v),
+        lambda v: softplus(v) - math.log(4),
     ),
 }
 
@@ -66,9 +71,14 @@ CONJUGATES: dict[str, Conjugate] = {
 def f_divergence(p: Probabilities, q: Tensor, name: str) -> Scalar:
     """D_f(p ‖ q) = Σ q f(p/q) in nats: "kl", "reverse-kl" KL(q ‖ p), "chi2", or "gan", 2 JS.
 
+    A point that q lacks counts p times the slope of f at infinity, which may be infinite.
+
     Equation: :eq:`eq-gan-fgan`
     """
-    return (q * _conjugate(name).f(p / q)).sum()
+    conjugate, shared = _conjugate(name), q > 0
+    inside = q * conjugate.f(p / torch.where(shared, q, 1))
+    outside = torch.where(p > 0, p * conjugate.slope(torch.full_like(p, math.inf)), 0)
+    return torch.where(shared, inside, outside).sum()
 
 
 def variational_bound(t: Probabilities, p: Tensor, q: Tensor, name: str) -> Scalar:

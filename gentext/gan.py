@@ -13,7 +13,6 @@ Source: Goodfellow et al., NeurIPS 2014; the objectives as in ``objectives``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,10 +24,10 @@ from gentext import gan_nets as nets
 from gentext.core import Model, check_examples, check_labels
 from gentext.objectives import (
     OBJECTIVES,
+    PENALTIES,
     between,
-    gradient_penalty,
+    checked_penalties,
     slopes,
-    zero_centred_penalty,
 )
 from gentext.shapes import Batch, Codes, Flat, Labels, Scalar
 
@@ -37,7 +36,6 @@ NETS: dict[str, tuple[type[nets.Generator], type[nets.Critic]]] = {
     "dcgan": (nets.ConvGenerator, nets.ConvCritic),
     "residual": (nets.ResidualGenerator, nets.ResidualCritic),
 }
-PENALTIES = ("gp", "r1", "r2")
 
 
 class GAN(Model):
@@ -46,7 +44,8 @@ class GAN(Model):
     Arguments:
         shape: of one example; latent: size of the codes.
         generator, critic: "mlp", "dcgan", "residual", or networks called as generator(z), with
-            labels generator(z, y), and critic(x) or critic(x, y), which gives (n,) numbers.
+            labels generator(z, y), and critic(x) or critic(x, y), which gives (n,) numbers;
+            ``encode`` needs a method critic.features(x) as well.
         objective: "relativistic" (Huang et al., NeurIPS 2024), "non-saturating", "minimax",
             "least-squares", "wasserstein-gp", "hinge", "f-kl", "f-reverse-kl", "f-chi2" or "f-gan".
         penalties: weights of "gp", "r1" and "r2" in the critic's loss, such as {"r1": 0.1}; None
@@ -76,10 +75,16 @@ class GAN(Model):
         _check_positive(latent=latent, critic_steps=critic_steps)
         self.shape, self.latent, self.classes = tuple(shape), latent, classes
         self.critic_steps, self.objective = critic_steps, OBJECTIVES[objective]
-        self.penalties = _penalties(self.objective.penalties if penalties is None else penalties)
-        spectral = {"spectral": options.pop("spectral", objective == "hinge")}
+        given = self.objective.penalties if penalties is None else penalties
+        self.penalties = checked_penalties(given)
+        if isinstance(generator, nn.Module) and isinstance(critic, nn.Module) and options:
+            raise ValueError(f"got {sorted(options)} for networks that are there already")
+        spectral = options.pop("spectral", objective == "hinge")
+        if not isinstance(spectral, bool):
+            raise ValueError(f"got spectral={spectral!r}; it is True or False, of the critic")
+        own = {"spectral": spectral}
         self.generator = _network("generator", generator, (shape, latent, classes), options)
-        self.critic = _network("critic", critic, (shape, classes), options | spectral)
+        self.critic = _network("critic", critic, (shape, classes), options | own)
 
     def turns(self) -> dict[str, Iterable[nn.Parameter]]:
         """The critic's and the generator's."""
@@ -128,10 +133,10 @@ class GAN(Model):
             if name == "gp":
                 middle = between(x, fake.to(x.dtype))
                 steep = slopes(lambda x: self.critic(x, *labels), middle)[1]
-                total = total + weight * gradient_penalty(_full(steep))
+                total = total + weight * PENALTIES[name](_full(steep))
             elif squared is not None:
                 part = _full(squared).chunk(2)[0 if name == "r1" else 1]
-                total = total + weight * zero_centred_penalty(part)
+                total = total + weight * PENALTIES[name](part)
         return total
 
     def generator_loss(self, x: Batch, *labels: Tensor) -> Scalar:
@@ -150,13 +155,19 @@ class GAN(Model):
     def encode(self, x: Batch) -> Flat:
         """What the critic's last layer sees of examples: (n, features)."""
         self._check_values(x)
-        features: Any = self.critic.features
+        features: Any = getattr(self.critic, "features", None)
+        if features is None:
+            raise ValueError(
+                f"a {type(self.critic).__name__} as critic has no features(x) to encode with; give "
+                "it that method, or use score"
+            )
         return features(self._inner(x))
 
     def score(self, x: Batch, y: Labels | None = None) -> Tensor:
         """The critic's value of each example, (n,)."""
-        self._check_values(x)
-        return self.critic(self._inner(x), *(() if y is None else (y,)))
+        labels = () if y is None else (y,)
+        self.check(x, *labels)
+        return self.critic(self._inner(x), *labels)
 
     def decode(self, z: Codes, y: Labels | None = None) -> Batch:
         """The examples of codes, with labels where the model has them."""
@@ -251,16 +262,12 @@ def _network(role: str, net: str | nn.Module, given: tuple[Any, ...], options: A
         return net
     _check_choice(role, net, NETS)
     place = ("generator", "critic").index(role)
-    own = {key: v[place] if isinstance(v, Sequence) else v for key, v in options.items()}
-    return NETS[net][place](*given, **own)
-
-
-def _penalties(given: Mapping[str, float]) -> dict[str, float]:
-    for name, weight in given.items():
-        _check_choice("penalty", name, PENALTIES)
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"got a weight of {weight} for penalty {name!r}; give 0 or more")
-    return {name: float(weight) for name, weight in given.items() if weight}
+    pairs = {key: v for key, v in options.items() if isinstance(v, Sequence)}
+    for key, pair in pairs.items():
+        if len(pair) != 2:
+            raise ValueError(f"got {key}={pair!r}; give a number, or a pair: generator and critic")
+    own = {key: pair[place] for key, pair in pairs.items()}
+    return NETS[net][place](*given, **options | own)
 
 
 def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:

@@ -2,8 +2,9 @@
 
 A generator maps codes to examples, a critic examples to one number each. Neither normalises its
 features over the batch: the penalties on the critic's slope speak of one example at a time. With
-``spectral`` every linear map of a critic is divided by its largest singular value, so that the
-critic cannot change faster than its input.
+``spectral`` the weight of every layer of a critic is divided by its largest singular value. So a
+perceptron without waves and labels cannot change faster than its input; where a weight is used as a
+convolution, beside a shortcut or after waves, its slope is restrained but has another bound.
 
 Notation: ``z`` (n, latent) codes; ``x`` examples as the networks see them, images in [−1, 1];
 ``y`` (n,) labels of ``classes`` classes, None where there are none; W a matrix of weights, σ₁ its
@@ -26,6 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gentext.core import plain_precision
 from gentext.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 from gentext.unet import zeros
 
@@ -72,13 +74,14 @@ class SpectralNorm(nn.Module):
     def sigma(self, weight: Tensor) -> Scalar:
         """uᵀWv, which tends to σ₁."""
         rows = weight.flatten(1)
-        if self.training:
-            with torch.no_grad():
-                u, v = power_iteration(rows.to(self.u), self.u)
-                self.u.copy_(u)
-                self.v.copy_(v)
-        # copies, because the next use changes u and v while gradients still need these
-        return self.u.clone().to(rows) @ (rows @ self.v.clone().to(rows))
+        with plain_precision(weight):
+            if self.training:
+                with torch.no_grad():
+                    u, v = power_iteration(rows.to(self.u), self.u)
+                    self.u.copy_(u)
+                    self.v.copy_(v)
+            # copies, because the next use changes u and v while gradients still need these
+            return self.u.clone().to(rows) @ (rows @ self.v.clone().to(rows))
 
 
 def spectral_norm(layer: nn.Module) -> nn.Module:
@@ -89,12 +92,26 @@ def spectral_norm(layer: nn.Module) -> nn.Module:
 
 
 def largest_slope(net: nn.Module) -> float:
-    """The product of σ₁ of all linear layers: no perceptron with such layers is steeper.
+    """The product of σ₁ of all layers: a perceptron with such layers is nowhere steeper.
+
+    Waves x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²). Raises ValueError for other layers with weights.
 
     Equation: :eq:`eq-gan-specnorm`
     """
-    layers = [m for m in net.modules() if isinstance(m, nn.Linear)]
-    return math.prod(float(torch.linalg.matrix_norm(m.weight.detach(), 2)) for m in layers)
+    other = [
+        m for m in net.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding)
+    ]
+    if other:
+        raise ValueError(
+            f"got a network with a {type(other[0]).__name__}; the bound is that of perceptrons"
+        )
+    linear = [_norm(m.weight) for m in net.modules() if isinstance(m, nn.Linear)]
+    waves = [math.hypot(1, _norm(m.w)) for m in net.modules() if isinstance(m, Waves)]
+    return math.prod(linear + waves)
+
+
+def _norm(weight: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(weight.detach(), 2))
 
 
 class Generator(nn.Module):
@@ -154,8 +171,10 @@ class Waves(nn.Module):
 
     def forward(self, x: Flat) -> Float[Tensor, "n waves"]:
         """Numbers of shape (n, outputs)."""
-        phase = x @ self.w
-        return torch.cat([x, phase.sin(), phase.cos()], 1)
+        with plain_precision(x):  # a phase of many turns has no digits to lose
+            x = x.to(torch.promote_types(x.dtype, self.w.dtype))
+            phase = x @ self.w
+            return torch.cat([x, phase.sin(), phase.cos()], 1)
 
 
 class MLPGenerator(Generator):
@@ -205,7 +224,9 @@ class ConvGenerator(Generator):
         self, shape: Sequence[int], latent: int, classes: int = 0, *, channels: int = 32
     ) -> None:
         super().__init__(latent, classes)
-        halvings, start = _resolutions(shape)
+        halvings, start = _resolutions(shape, least=1)
+        if channels % GROUPS:
+            raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
         widths = [channels * 2**k for k in range(halvings)][::-1]
         first = (widths[0], *start)
         parts: Layers = [nn.Linear(self.inputs, math.prod(first)), nn.Unflatten(1, first)]
@@ -221,7 +242,7 @@ class ConvCritic(Critic):
     def __init__(
         self, shape: Sequence[int], classes: int = 0, *, channels: int = 32, spectral: bool = False
     ) -> None:
-        halvings, end = _resolutions(shape)
+        halvings, end = _resolutions(shape, least=1)
         widths = [shape[0], *(channels * 2**k for k in range(halvings))]
         super().__init__(widths[-1] * math.prod(end), classes, spectral)
         wrap = spectral_norm if spectral else nn.Identity()
@@ -301,7 +322,7 @@ def _perceptron(
     return [*waves, *(part for pair in pairs for part in pair)]
 
 
-def _resolutions(shape: Sequence[int]) -> tuple[int, tuple[int, int]]:
+def _resolutions(shape: Sequence[int], least: int = 0) -> tuple[int, tuple[int, int]]:
     """How often the sides of images are halved, and what they are then."""
     if len(shape) != 3:
         raise ValueError(
@@ -316,4 +337,9 @@ def _resolutions(shape: Sequence[int]) -> tuple[int, tuple[int, int]]:
                 f"most {SMALLEST}: pad the images, or use 'mlp'"
             )
         height, width, halvings = height // 2, width // 2, halvings + 1
+    if halvings < least:
+        raise ValueError(
+            f"got images of {height} x {width}, where there is nothing to halve: sides above "
+            f"{SMALLEST} are; use 'residual' or 'mlp'"
+        )
     return halvings, (height, width)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from gentext.core import plain_precision
 from gentext.flow import Flow, NormalBase
 from gentext.transforms import (
     Bend,
@@ -28,7 +29,6 @@ from gentext.transforms import (
     ShiftAndScale,
     Spline,
     Transform,
-    plain_precision,
 )
 
 

@@ -135,6 +135,7 @@ def _of_samples(
     )
     report: dict[str, float] = {}
     if features is not None:
+        features.eval()
         real, fake = (torch.cat([features.encode(r) for r in z.split(PART)]) for z in (x, made))
         report["frechet"] = float(frechet_distance(real, fake))
         report |= precision_recall(real, fake)._asdict()

@@ -13,6 +13,7 @@ Ye, 2017; Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024 (relativist
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -123,10 +124,10 @@ def _minus_bound(conjugate: Conjugate) -> Objective:
     """
 
     def critic(real: Tensor, fake: Tensor) -> Tensor:
-        return conjugate.of(conjugate.output(fake)).mean() - conjugate.output(real).mean()
+        return conjugate.of_output(fake).mean() - conjugate.output(real).mean()
 
     def generator(real: Tensor, fake: Tensor) -> Tensor:
-        return -conjugate.of(conjugate.output(fake)).mean()
+        return -conjugate.of_output(fake).mean()
 
     return Objective(critic, generator)
 
@@ -183,3 +184,20 @@ def between(real: Batch, fake: Tensor) -> Batch:
     """Points drawn evenly from the lines between data and samples, where slopes are penalised."""
     share = torch.rand(len(real), *(1 for _ in real.shape[1:]), device=real.device)
     return torch.lerp(real, fake, share.to(real.dtype))
+
+
+PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "gp": gradient_penalty,
+    "r1": zero_centred_penalty,
+    "r2": zero_centred_penalty,
+}
+
+
+def checked_penalties(given: Mapping[str, float]) -> dict[str, float]:
+    """The penalties with a weight; ValueError for an unknown one, or a weight that is none."""
+    for name, weight in given.items():
+        if name not in PENALTIES:
+            raise ValueError(f"unknown penalty {name!r}: choose one of {', '.join(PENALTIES)}")
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"got a weight of {weight} for penalty {name!r}; give 0 or more")
+    return {name: float(weight) for name, weight in given.items() if weight}

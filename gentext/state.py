@@ -91,7 +91,8 @@ class Saver:
             raise ValueError(f"{self.file} holds weights only; load it and train in a new folder")
         now, then = self._training(run), header["training"]
         free = {"save_every"} | ({"steps"} if run.config.schedule == "constant" else set())
-        facts = [(k, v, now["config"].get(k)) for k, v in then["config"].items() if k not in free]
+        keys = [key for key in {**then["config"], **now["config"]} if key not in free]
+        facts = [(key, then["config"].get(key), now["config"].get(key)) for key in keys]
         facts += [(k, then[k], now[k]) for k in ("processes", "device", "data")]
         odd = [f"{key} was {old!r} and is now {new!r}" for key, old, new in facts if old != new]
         if header.get("tokenizer") != self.notes["tokenizer"]:

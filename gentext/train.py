@@ -50,7 +50,8 @@ class TrainConfig:
             of 0 or 0.5.
         clip: largest norm of the gradient, None for any.
         ema: decay of the moving average of the weights (such as 0.999) that training ends with,
-            None for the weights of the last step.
+            None for the weights of the last step. It is taken after every step, also after those in
+            which the averaged weights stay as they are.
         precision: "no" (float32), "fp16" or "bf16"; compile: whether to use torch.compile.
         seed: of the data's order and of the noise in the loss; save_every: steps between two saves.
     """
@@ -61,7 +62,7 @@ class TrainConfig:
     warmup: int = 0
     schedule: str = "constant"
     weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: Sequence[float] = (0.9, 0.999)
     clip: float | None = None
     ema: float | None = None
     precision: str = "no"
@@ -76,7 +77,7 @@ class TrainConfig:
         self._require(self.warmup >= 0, "warmup", "at least 0")
         self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
         object.__setattr__(self, "betas", tuple(self.betas))
-        valid = all(0 <= beta < 1 for beta in self.betas)
+        valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         self._require(valid, "betas", "two numbers in [0, 1)")
         self._require(self.clip is None or self.clip > 0, "clip", "above 0, or None")
         self._require(self.ema is None or 0 <= self.ema < 1, "ema", "in [0, 1), or None")
@@ -172,6 +173,11 @@ class Run:
             turn: [p for p in parameters if p.requires_grad]
             for turn, parameters in model.turns().items()
         }
+        for turn in self.parameters:
+            if not any(model.due(turn, step) for step in range(config.steps)):
+                raise ValueError(
+                    f"the {turn} is due in none of {config.steps} steps; train for more of them"
+                )
         self.wrapped = _wrap(model, accelerator, config)
         self.optimizers = {turn: _adamw(ps, config) for turn, ps in self.parameters.items()}
         scaled = config.precision == "fp16"
@@ -185,7 +191,7 @@ class Run:
 
     def advance(self, batch: tuple[Tensor, ...]) -> None:
         """Update the parameters of each turn that is due."""
-        rate = learning_rate(self.step, self.config)
+        rate, stepped = learning_rate(self.step, self.config), False
         for turn, optimizer in self.optimizers.items():
             if not self.model.due(turn, self.step):
                 continue
@@ -199,7 +205,9 @@ class Run:
                 nn.utils.clip_grad_norm_(self.parameters[turn], self.config.clip)
             self.scaler.step(optimizer)
             self._pending.append((turn, loss.detach()))
-        self.scaler.update()
+            stepped = True
+        if stepped:
+            self.scaler.update()
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
@@ -214,7 +222,7 @@ class Run:
                 self.history.losses[turn].append(value)
                 if not math.isfinite(value):
                     self.stop(f"the {turn}")
-        return self.history.loss[-1]
+        return self.history.loss[-1] if self.history.loss else math.nan
 
     def stop(self, what: str) -> None:
         """Give up because ``what`` is not finite."""
@@ -314,7 +322,7 @@ def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.A
         torch.optim.AdamW,
         parameters,
         lr=config.lr,
-        betas=config.betas,
+        betas=(config.betas[0], config.betas[1]),
         weight_decay=config.weight_decay,
     )
     try:

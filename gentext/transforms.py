@@ -12,28 +12,20 @@ Source: Dinh et al., ICLR 2017; Papamakarios et al., NeurIPS 2017.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gentext import spline, spline_kernel
+from gentext.core import plain_precision
 from gentext.nets import MaskedMLP, mlp, to_columns
 
 BOUND = 5.0  # splines bend what lies within ±BOUND
 LOG_SCALE = 3.0  # most that an affine layer scales by, as a logarithm
 
 Mapped = tuple[Tensor, Tensor]  # what a transform gives: values (n, *event), log_det (n,)
-
-
-def plain_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Autocast off, where the device of ``like`` has it."""
-    device = like.device.type
-    there = torch.amp.is_autocast_available(device)
-    return torch.autocast(device, enabled=False) if there else contextlib.nullcontext()
 
 
 class Transform(nn.Module):

@@ -9,7 +9,6 @@ Source: van den Oord et al., Neural discrete representation learning, NeurIPS 20
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gentext.core import Model, check_examples
+from gentext.core import Model, check_examples, plain_precision
 from gentext.distributions import drawing_from, make_likelihood
 from gentext.shapes import Batch, PerExample, Scalar
 
@@ -93,7 +92,7 @@ class VectorQuantizer(nn.Module):
                 f"got vectors of size {z.shape[1]}, but the codes have {self.codebook.shape[1]}: "
                 "give (n, code_size, ...)"
             )
-        with full_precision(z.device):
+        with plain_precision(z):
             products = z.to(self.codebook.dtype).movedim(1, -1) @ self.codebook.T
             return (self.codebook.square().sum(1) - 2 * products).argmin(-1)
 
@@ -113,7 +112,7 @@ class VectorQuantizer(nn.Module):
         if self.decay is None:
             raise ValueError("this codebook is trained by gradients: build it with a decay")
         one_hot = F.one_hot(k, len(self.codebook)).to(z)
-        with full_precision(z.device):
+        with plain_precision(z):
             n, total = everywhere(one_hot.sum(0)), everywhere(one_hot.T @ z)
         self.counts.lerp_(n, 1 - self.decay)
         self.sums.lerp_(total, 1 - self.decay)
@@ -382,10 +381,3 @@ def everywhere(total: Tensor) -> Tensor:
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
     return total
-
-
-def full_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Keeps autocast from rounding: half the digits would choose another neighbour."""
-    if device.type == "meta":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)

@@ -75,12 +75,18 @@ def test_a_slope_of_one_is_no_place_of_rest() -> None:
     assert float(calm[-1].norm()) < 1e-4
 
 
+@pytest.mark.equation("eq-gan-dirac")
 def test_many_states_move_as_each_alone() -> None:
     states = torch.randn(3, 4, 2)
     together = dirac_gan_field(states, "minimax", {"r2": 0.2})
     torch.testing.assert_close(
         together[1, 2], dirac_gan_field(states[1, 2], "minimax", {"r2": 0.2})
     )
+
+
+def test_unknown_penalties_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'r3'.*gp, r1, r2"):
+        dirac_gan_field(torch.zeros(2), penalties={"r3": 1.0})
 
 
 def test_unknown_objectives_list_the_known() -> None:

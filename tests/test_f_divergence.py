@@ -137,6 +137,30 @@ def test_the_conjugate_is_the_largest_gap_between_a_line_and_f(name: str) -> Non
     torch.testing.assert_close(conjugate.f(torch.ones(())), torch.zeros(()))
 
 
+@pytest.mark.equation("eq-gan-fgan")
+@pytest.mark.parametrize("name", CONJUGATES)
+def test_the_conjugate_after_the_last_step_is_the_same_in_one(name: str) -> None:
+    conjugate, v = CONJUGATES[name], torch.linspace(-6, 6, 25)
+    torch.testing.assert_close(conjugate.of_output(v), conjugate.of(conjugate.output(v)))
+
+
+@pytest.mark.equation("eq-gan-fgan")
+def test_divergences_of_laws_with_empty_points() -> None:
+    """Points that one law lacks, and one that both lack: finite where the divergence is."""
+    p, q = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.5, 0.0])
+    two = math.log(2)
+    expected = {"kl": two, "reverse-kl": math.inf, "chi2": 1.0}
+    for name, value in expected.items():
+        assert float(f_divergence(p, q, name)) == pytest.approx(value)
+    assert float(f_divergence(q, p, "kl")) == math.inf
+    assert float(f_divergence(q, p, "reverse-kl")) == pytest.approx(two)
+    assert float(f_divergence(q, p, "chi2")) == math.inf
+    for a, b in ((p, q), (q, p)):
+        torch.testing.assert_close(f_divergence(a, b, "gan"), 2 * js_divergence(a, b))
+    apart = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    assert float(f_divergence(*apart, "gan")) == pytest.approx(2 * two)
+
+
 @pytest.mark.equation("eq-gan-w1")
 def test_wasserstein_agrees_with_both_linear_programs() -> None:
     """The cheapest plan, the steepest allowed critic, and the areas between the two sums."""

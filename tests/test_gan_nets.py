@@ -14,6 +14,7 @@ from gentext.gan_nets import (
     ResidualCritic,
     ResidualGenerator,
     SpectralNorm,
+    Waves,
     largest_slope,
     power_iteration,
     spectral_norm,
@@ -47,6 +48,38 @@ def test_no_perceptron_is_steeper_than_the_product_of_its_layers() -> None:
         if isinstance(layer, nn.Linear):
             expected *= float(torch.linalg.svdvals(layer.weight.detach())[0])
     assert limit == pytest.approx(expected)
+
+
+@pytest.mark.equation("eq-gan-specnorm")
+def test_waves_are_as_steep_as_the_bound_says() -> None:
+    """The Jacobian of x, sin(Wx), cos(Wx) has the same singular values everywhere."""
+    waves = Waves(2, 6.0)
+    jacobian = torch.func.jacrev(waves)(torch.randn(1, 2))[0, :, 0]
+    steepest = float(torch.linalg.matrix_norm(jacobian, 2))
+    assert largest_slope(waves) == pytest.approx(steepest)
+    critic = MLPCritic((2,), hidden=8, layers=1, frequencies=6.0)
+    with torch.no_grad():
+        for _ in range(30):
+            x = torch.randn(1, 2)
+            y = x + 1e-4 * torch.randn(1, 2)
+            assert (critic(x) - critic(y)).abs() <= largest_slope(critic) * (x - y).norm()
+
+
+def test_there_is_no_bound_of_slopes_of_convolutions_and_labels() -> None:
+    for critic in (ConvCritic((1, 8, 8), channels=8), MLPCritic((2,), 3)):
+        with pytest.raises(ValueError, match=r"Conv2d|Embedding"):
+            largest_slope(critic)
+
+
+def test_phases_and_norms_keep_their_digits_in_half_precision() -> None:
+    waves, x = Waves(1, 20.0).float(), torch.randn(50, 1, dtype=torch.float32)
+    layer = spectral_norm(nn.Linear(40, 30).float())
+    norm = layer.parametrizations.weight[0].eval()
+    weight = layer.parametrizations.weight.original
+    exact = waves(x), norm.sigma(weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = waves(x), norm.sigma(weight)
+    torch.testing.assert_close(rough, exact)
 
 
 def settled(layer: nn.Module, x: Tensor, times: int = 300) -> nn.Module:
@@ -139,6 +172,12 @@ def test_perceptrons_of_any_shape(frequencies: float) -> None:
 
 
 def test_sizes_that_cannot_be_halved_are_refused() -> None:
+    for make in (lambda: ConvCritic((1, 7, 7)), lambda: ConvGenerator((1, 5, 7), 3)):
+        with pytest.raises(ValueError, match=r"7, where there is nothing to halve.*'residual'"):
+            make()
+    assert ResidualCritic((1, 7, 7), channels=8)(torch.randn(2, 1, 7, 7)).shape == (2,)
+    with pytest.raises(ValueError, match=r"channels=12.*multiple of 8"):
+        ConvGenerator((1, 8, 8), 3, channels=12)
     with pytest.raises(ValueError, match=r"30 x 30.*pad"):
         ConvCritic((1, 30, 30))
     with pytest.raises(ValueError, match=r"\(c, h, w\).*\(2,\)"):

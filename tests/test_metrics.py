@@ -442,7 +442,8 @@ def test_samples_of_images_are_compared_in_the_features_of_a_classifier() -> Non
     digits = data.load("digits")
     networks = {"generator": "dcgan", "critic": "dcgan", "channels": 8}
     gan = ImageGAN(shape=(1, 8, 8), latent=4, classes=10, **networks).eval()
-    features = Classifier(shape=(1, 8, 8), classes=10, channels=8, features=6).eval()
+    features = Classifier(shape=(1, 8, 8), classes=10, channels=8, features=6, dropout=0.5)
+    assert features.training
     report = metrics.evaluate(gan, digits, features=features)
     x, y = digits.test
     g = torch.Generator().manual_seed(0)

@@ -20,6 +20,7 @@ from gentext.f_divergence import (
 from gentext.objectives import (
     OBJECTIVES,
     between,
+    checked_penalties,
     game_value,
     gradient_penalty,
     hinge,
@@ -179,6 +180,21 @@ def test_the_best_critics_of_f_gans_measure_their_divergences(name: str) -> None
     assert float(mine) == pytest.approx(-loss)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_losses_of_values_far_out_are_as_finite_as_the_truth(objective: str) -> None:
+    """In single precision, with their gradients; e^v alone is too large for it."""
+    losses = OBJECTIVES[objective]
+    real, fake = (torch.tensor([v], dtype=torch.float32, requires_grad=True) for v in (80.0, 200.0))
+    critic, generator = losses.critic(real, fake), losses.generator(real, fake)
+    if objective == "f-kl":
+        assert critic.isinf()
+        return
+    for loss in (critic, generator):
+        slopes_ = torch.autograd.grad(loss, (real, fake), allow_unused=True)
+        assert loss.isfinite()
+        assert all(slope.isfinite().all() for slope in slopes_ if slope is not None)
+
+
 @pytest.mark.equation("eq-gan-w1")
 def test_the_mean_gap_of_the_steepest_allowed_critic_is_wasserstein() -> None:
     """On a line it rises where more of q lies to the left, and falls elsewhere."""
@@ -218,6 +234,29 @@ def test_slopes_of_a_curved_critic_are_those_of_each_example() -> None:
     torch.testing.assert_close(values, x.pow(3).flatten(1).sum(1))
     torch.testing.assert_close(squared, (3 * x**2).square().flatten(1).sum(1))
     assert not x.requires_grad
+
+
+@pytest.mark.equation("eq-gan-gp", "eq-gan-r1")
+@pytest.mark.parametrize("penalty", [gradient_penalty, zero_centred_penalty])
+def test_penalties_of_a_curved_critic_have_the_gradients_of_differences(penalty) -> None:
+    """By the weights of a perceptron, through the gradient by x."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.SiLU(), torch.nn.Linear(5, 1))
+    x = torch.randn(4, 2)
+
+    def value(weight: Tensor) -> Tensor:
+        def critic(x: Tensor) -> Tensor:
+            return torch.func.functional_call(net, {"0.weight": weight}, (x,))[:, 0]
+
+        return penalty(slopes(critic, x)[1])
+
+    weight = net[0].weight.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(value, (weight,))
+
+
+def test_unknown_penalties_are_refused() -> None:
+    assert checked_penalties({"r1": 0.0, "gp": 2.0}) == {"gp": 2.0}
+    with pytest.raises(ValueError, match=r"'GP'.*gp, r1, r2"):
+        checked_penalties({"GP": 1.0})
 
 
 def test_points_between_lie_on_the_lines_evenly() -> None:

@@ -224,6 +224,26 @@ def test_a_turn_is_taken_when_it_is_due():
     ]
 
 
+class Late(Duel):
+    """The first turn is not due at once, and in some steps none is."""
+
+    def due(self, turn, step):
+        return step >= 4 or (turn == "second" and step == 1)
+
+
+@pytest.mark.parametrize("precision", ["no", "fp16"])
+def test_steps_without_a_turn_pass(precision):
+    model, x = Late(), torch.ones(8, 1, dtype=torch.float64)
+    config = TrainConfig(steps=6, lr=0.05, precision=precision, save_every=1)
+    history = fit(model, (x,), config)
+    assert [len(losses) for losses in history.losses.values()] == [2, 3]
+
+
+def test_a_turn_that_is_never_due_is_refused():
+    with pytest.raises(ValueError, match="second is due in none of 2 steps"):
+        fit(Seldom(), (torch.ones(8, 1),), TrainConfig(steps=2), **QUIET)
+
+
 def test_only_what_a_model_says_is_averaged():
     x = torch.ones(8, 1, dtype=torch.float64)
     last, mean = Seldom(), Seldom()
@@ -460,6 +480,8 @@ def test_the_model_is_asked_whether_the_data_fit():
         ("ema", 1.0),
         ("betas", (0.9, 1.0)),
         ("betas", (-0.1, 0.9)),
+        ("betas", (0.9,)),
+        ("betas", (0.5, 0.9, 0.99)),
         ("schedule", "linear"),
         ("precision", "fp8"),
     ],
@@ -609,6 +631,15 @@ def test_resuming_something_else_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         fit(seeded(make), data, TrainConfig(**settings), out=tmp_path, resume=True, **QUIET)
     assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_checkpoint_that_lacks_a_setting_is_refused(tmp_path):
+    interrupted(10, tmp_path)
+    header, tensors = checkpoint.read(tmp_path / NAME)
+    del header["training"]["config"]["betas"]
+    checkpoint.write(tmp_path / NAME, tensors, header)
+    with pytest.raises(ValueError, match=r"betas was None and is now \[0.9, 0.999\]"):
+        fit(seeded(Denoiser), (examples(),), CONFIG, out=tmp_path, resume=True, **QUIET)
 
 
 def test_steps_cannot_be_lowered_below_what_was_done(tmp_path):
