@@ -100,6 +100,7 @@ def training_source(data: Any, model: Model) -> tuple[Tensor, ...] | Iterable[An
         source = (source,)
     if isinstance(source, tuple):
         _check_tensors(source)
+        _check_precision(source, model)
         model.check(*source)
     elif not isinstance(source, Iterable):
         raise ValueError(
@@ -136,6 +137,16 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
             raise ValueError(
                 f"tensor {place} of the data contains NaN or infinite values; remove or replace "
                 "those examples"
+            )
+
+
+def _check_precision(tensors: tuple[Tensor, ...], model: Model) -> None:
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float64)
+    for place, t in enumerate(tensors):
+        if t.dtype == torch.float64 != own:
+            raise ValueError(
+                f"tensor {place} of the data is float64 and the model {str(own).split('.')[-1]}; "
+                "give data.float(), or model.double()"
             )
 
 

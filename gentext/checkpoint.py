@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import inspect
 import json
 import os
 import zlib
@@ -156,11 +157,37 @@ def check_same_model(model: Model, header: dict[str, Any], path: Path) -> None:
     if own != name:
         raise ValueError(f"{path} holds a {name}, not a {own}; pass a model of class {name}")
     saved, given = header["arguments"] or {}, _as_json(describe(model)["arguments"]) or {}
-    for key in sorted(saved.keys() & given.keys()):
-        if saved[key] != given[key]:
+    shared = saved.keys() & given.keys()
+    _check_equal(*({key: side[key] for key in shared} for side in (saved, given)), path)
+
+
+def check_same_settings(model: Model, header: dict[str, Any], path: Path) -> None:
+    """``ValueError`` unless ``model`` was given all that the model of a file was, defaults too."""
+    check_same_model(model, header, path)
+    if "settings" in header:  # files of weights have none
+        _check_equal(header["settings"], _as_json(settings(model)), path)
+
+
+def settings(model: Model) -> dict[str, Any]:
+    """All arguments of a model, also those left at their defaults; of networks only the kind."""
+    signature = inspect.signature(type(model).__init__).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature.items()
+        if parameter.default is not parameter.empty
+    }
+    every = defaults | model.arguments
+    return {k: v if _is_plain(v) else type(v).__qualname__ for k, v in every.items()}
+
+
+def _check_equal(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None:
+    """``ValueError`` for the first argument in which the two differ."""
+    for key in sorted(saved.keys() | given.keys()):
+        then, now = saved.get(key), given.get(key)
+        if then != now:
             raise ValueError(
-                f"{path} was trained with {key}={saved[key]!r}, not {key}={given[key]!r}; "
-                f"build the model with {key}={saved[key]!r} or choose another file"
+                f"{path} was trained with {key}={then!r}, not {key}={now!r}; "
+                f"build the model with {key}={then!r} or choose another file"
             )
 
 

@@ -95,6 +95,17 @@ def plain_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if there else contextlib.nullcontext()
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """Half-precision numbers in single precision, others as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def check_count(name: str, number: Any, least: int = 1) -> None:
+    """Raise ValueError unless ``number`` is a whole number, ``least`` or more."""
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
+
+
 def check_examples(
     x: Tensor, shape: tuple[int, ...], low: float = -math.inf, high: float = math.inf
 ) -> None:
@@ -123,7 +134,7 @@ def check_examples(
 
 def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
     """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1."""
-    if y.is_floating_point() or tuple(y.shape) != (n,):
+    if y.dtype not in (torch.int64, torch.int32) or tuple(y.shape) != (n,):
         raise ValueError(
             f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
             "integers: y.long()"

@@ -1,18 +1,19 @@
 """The Dirac-GAN: the smallest game, whose motion can be solved, and what each cure does to it.
 
-All data are the point 0. The generator is a point θ, the critic a line D(x) = ψx. The one place of
+All data are the point 0. The generator is a point θ, the critic a line a(x) = ψx. The one place of
 rest is θ = ψ = 0; whether training gets there is what a cure decides.
 
-Notation: ``state`` (2,) or (n, 2), θ and ψ; ``h`` the learning rate; γ the weight of R1 and R2
-together; f'(0) the slope of the critic's loss in a sample's value where D = 0, ½ for the logistic
-objectives and 1 for Wasserstein's.
+Notation: ``state`` (2,) or (n, 2), θ and ψ; ``eta`` the step η; γ the weight of R1 and R2 together;
+h'(0) the slope of the critic's loss in a sample's value where a = 0, ½ for the logistic objectives
+and 1 for Wasserstein's; ``momentum`` the share β of the past in the averages that players follow.
 
-Source: Mescheder et al., ICML 2018.
+Source: Mescheder et al., ICML 2018; momentum: Gidel et al., AISTATS 2019.
 """
 
 from __future__ import annotations
 
 import cmath
+import math
 from collections.abc import Mapping
 
 import torch
@@ -33,6 +34,8 @@ def dirac_gan_field(
     Equation: :eq:`eq-gan-dirac`
     """
     losses = OBJECTIVES[_checked(objective)]
+    if state.dim() == 0 or state.shape[-1] != 2:
+        raise ValueError(f"got a state of shape {tuple(state.shape)}; give (..., 2): θ and ψ")
 
     def generator(theta: Tensor, psi: Tensor) -> Tensor:
         return losses.generator(0 * psi, psi * theta) * len(psi)  # the sum, not the mean
@@ -52,32 +55,34 @@ def dirac_gan_field(
 def play(
     state: State,
     steps: int,
-    h: float,
+    eta: float,
     objective: str = "non-saturating",
     penalties: Mapping[str, float] = NONE,
     *,
     alternating: bool = False,
+    momentum: float = 0.0,
 ) -> Float[Tensor, "times *n 2"]:
-    """The states of ``steps`` gradient steps of size ``h``, the first included.
+    """The states of ``steps`` steps of size ``eta``, the first included.
 
-    Both players step at once, or ``alternating``: the generator answers the critic's new ψ.
+    Both players step at once, or ``alternating``: the generator answers the critic's new ψ. Each
+    follows its field, or an average m = momentum m + (1 − momentum) field, which begins at 0.
     """
-    path = [state]
+    _check_momentum(momentum)
+    if steps < 0 or not 0 < eta < math.inf:
+        raise ValueError(f"got steps={steps}, eta={eta}; give steps >= 0 and eta above 0")
+    path, speed = [state], torch.zeros_like(state)
     for _ in range(steps):
-        field = dirac_gan_field(state, objective, penalties)
-        if alternating:
-            psi = state[..., 1] + h * field[..., 1]
-            seen = torch.stack([state[..., 0], psi], -1)
-            theta = state[..., 0] + h * dirac_gan_field(seen, objective, penalties)[..., 0]
-            state = torch.stack([theta, psi], -1)
-        else:
-            state = state + h * field
+        for who in ((1,), (0,)) if alternating else ((0, 1),):
+            field = dirac_gan_field(state, objective, penalties)
+            moves = torch.tensor([float(player in who) for player in range(2)]).to(state)
+            speed = torch.lerp(speed, momentum * speed + (1 - momentum) * field, moves)
+            state = state + eta * moves * speed
         path.append(state)
     return torch.stack(path)
 
 
 def dirac_eigenvalues(gamma: float, slope: float = 0.5) -> tuple[complex, complex]:
-    """−γ/2 ± √(γ²/4 − f'(0)²), of the field near its place of rest: how it turns and shrinks.
+    """−γ/2 ± √(γ²/4 − h'(0)²), of the field near its place of rest: how it turns and shrinks.
 
     Equation: :eq:`eq-gan-dirac`
     """
@@ -85,12 +90,31 @@ def dirac_eigenvalues(gamma: float, slope: float = 0.5) -> tuple[complex, comple
     return -gamma / 2 + root, -gamma / 2 - root
 
 
-def step_factor(eigenvalue: complex, h: float) -> float:
-    """abs(1 + h λ), by which a step of size ``h`` multiplies what goes with eigenvalue λ.
+def step_factor(eigenvalue: complex, eta: float) -> float:
+    """abs(1 + η λ), by which a step of size η multiplies what goes with eigenvalue λ.
 
     Equation: :eq:`eq-gan-euler`
     """
-    return abs(1 + h * eigenvalue)
+    return abs(1 + eta * eigenvalue)
+
+
+def momentum_roots(eigenvalue: complex, eta: float, momentum: float) -> tuple[complex, complex]:
+    """The factors ρ by which steps of both at once with momentum β multiply what goes with λ.
+
+    The larger one first. Raises ValueError for a momentum outside (−1, 1).
+
+    Equation: :eq:`eq-gan-momentum`
+    """
+    _check_momentum(momentum)
+    half = (1 + momentum + eta * (1 - momentum) * eigenvalue) / 2
+    root = cmath.sqrt(half**2 - momentum)
+    roots = sorted((half + root, half - root), key=abs)
+    return roots[1], roots[0]
+
+
+def _check_momentum(momentum: float) -> None:
+    if not -1 < momentum < 1:
+        raise ValueError(f"got momentum={momentum}; give a number between -1 and 1")
 
 
 def _checked(objective: str) -> str:

@@ -24,16 +24,30 @@ from torch.nn.functional import softplus
 from gentext.shapes import Scalar
 
 Probabilities = Float[Tensor, "k"]
+TOTAL = 0.01  # what may be missing of a sum of 1, such as the tails that a grid leaves out
 
 
 class Conjugate(NamedTuple):
-    """A convex f, its derivative, its conjugate f*, the critic's last step, and f* after it."""
+    """A convex f and what belongs to it; ``of`` is +∞ where the supremum is."""
 
     f: Callable[[Tensor], Tensor]
-    slope: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]  # f', also at 0 and at infinity
     of: Callable[[Tensor], Tensor]
     output: Callable[[Tensor], Tensor]
     of_output: Callable[[Tensor], Tensor]  # in one, which stays finite where the two do not
+    each: Callable[[Tensor, Tensor], Tensor]  # q f(p/q), also where p or q is 0
+
+
+def _to_middle(p: Tensor, q: Tensor) -> Tensor:
+    """p log(p/m) of each point, with m = (p + q)/2."""
+    m = (p + q) / 2
+    return torch.xlogy(p, p) - torch.xlogy(p, torch.where(m > 0, m, 1))
+
+
+def _chi2(p: Tensor, q: Tensor) -> Tensor:
+    shared = q > 0
+    inside = (p - q).square() / torch.where(shared, q, 1)
+    return torch.where(shared, inside, torch.where(p > 0, math.inf, 0.0))
 
 
 CONJUGATES: dict[str, Conjugate] = {
@@ -43,27 +57,31 @@ CONJUGATES: dict[str, Conjugate] = {
         lambda t: (t - 1).exp(),
         lambda v: v,
         lambda v: (v - 1).exp(),
+        lambda p, q: torch.xlogy(p, p) - torch.xlogy(p, q),
     ),
     "reverse-kl": Conjugate(
         lambda u: -u.log(),
         lambda u: -1 / u,
-        lambda t: -1 - (-t).log(),
+        lambda t: -1 - (-t.clamp_max(0)).log(),
         lambda v: -(-v).exp(),
         lambda v: v - 1,
+        lambda p, q: torch.xlogy(q, q) - torch.xlogy(q, p),
     ),
     "chi2": Conjugate(
         lambda u: (u - 1).square(),
         lambda u: 2 * (u - 1),
-        lambda t: t + t.square() / 4,
+        lambda t: t.clamp_min(-2) + t.clamp_min(-2).square() / 4,
         lambda v: softplus(v) - 2,
         lambda v: softplus(v).square() / 4 - 1,
+        _chi2,
     ),
     "gan": Conjugate(
         lambda u: torch.xlogy(u, u) - (u + 1) * (u + 1).log() + math.log(4),
         lambda u: -(1 / u).log1p(),
-        lambda t: -(-torch.expm1(t)).log() - math.log(4),
+        lambda t: -(-torch.expm1(t.clamp_max(0))).log() - math.log(4),
         lambda v: -softplus(-v),
         lambda v: softplus(v) - math.log(4),
+        lambda p, q: _to_middle(p, q) + _to_middle(q, p),
     ),
 }
 
@@ -75,26 +93,26 @@ def f_divergence(p: Probabilities, q: Tensor, name: str) -> Scalar:
 
     Equation: :eq:`eq-gan-fgan`
     """
-    conjugate, shared = _conjugate(name), q > 0
-    inside = q * conjugate.f(p / torch.where(shared, q, 1))
-    outside = torch.where(p > 0, p * conjugate.slope(torch.full_like(p, math.inf)), 0)
-    return torch.where(shared, inside, outside).sum()
+    _check_laws(p, q)
+    return _conjugate(name).each(p, q).sum()
 
 
-def variational_bound(t: Probabilities, p: Tensor, q: Tensor, name: str) -> Scalar:
+def variational_bound(t: Tensor, p: Probabilities, q: Tensor, name: str) -> Scalar:
     """E_p T − E_q f*(T): a lower bound of D_f(p ‖ q) for every T, tight for T = f'(p/q).
 
     Equation: :eq:`eq-gan-fgan`
     """
-    return (p * t).sum() - (q * _conjugate(name).of(t)).sum()
+    _check_laws(p, q)
+    of_data = torch.where(p > 0, p * t, 0)
+    return (of_data - torch.where(q > 0, q * _conjugate(name).of(t), 0)).sum()
 
 
 def optimal_critic(p: Probabilities, q: Tensor, name: str) -> Probabilities:
-    """T = f'(p/q), at which the bound is tight.
+    """T = f'(p/q), at which the bound is tight; f'(1) where both laws have nothing.
 
     Equation: :eq:`eq-gan-fgan`
     """
-    return _conjugate(name).slope(p / q)
+    return _conjugate(name).slope(torch.where(p + q > 0, p / q, 1))
 
 
 def optimal_discriminator(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -112,9 +130,8 @@ def js_divergence(p: Probabilities, q: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-js`
     """
-    m = (p + q) / 2
-    parts = [torch.xlogy(r, r) - torch.xlogy(r, m) for r in (p, q)]
-    return torch.stack(parts).sum() / 2
+    _check_laws(p, q)
+    return (_to_middle(p, q) + _to_middle(q, p)).sum() / 2
 
 
 def total_variation(p: Probabilities, q: Tensor) -> Scalar:
@@ -122,6 +139,7 @@ def total_variation(p: Probabilities, q: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-hinge`
     """
+    _check_laws(p, q)
     return (p - q).abs().sum() / 2
 
 
@@ -130,6 +148,7 @@ def le_cam(p: Probabilities, q: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-ls`
     """
+    _check_laws(p, q)
     both = p + q
     return ((p - q).square() / torch.where(both > 0, both, 1)).sum()
 
@@ -141,6 +160,9 @@ def wasserstein1(x: Probabilities, p: Tensor, q: Tensor) -> Scalar:
 
     Source: Villani, Topics in Optimal Transportation, 2003.
     """
+    _check_laws(p, q)
+    if x.shape != p.shape:
+        raise ValueError(f"got points {tuple(x.shape)} for laws {tuple(p.shape)}; give one of each")
     order = x.argsort()
     gap = (p - q)[order].cumsum(0)[:-1].abs()
     return (gap * x[order].diff()).sum()
@@ -150,3 +172,19 @@ def _conjugate(name: str) -> Conjugate:
     if name not in CONJUGATES:
         raise ValueError(f"unknown divergence {name!r}: choose one of {', '.join(CONJUGATES)}")
     return CONJUGATES[name]
+
+
+def _check_laws(p: Tensor, q: Tensor) -> None:
+    """ValueError unless both are probabilities of the same points, up to 1 % of a sum of 1."""
+    if p.dim() != 1 or p.shape != q.shape:
+        raise ValueError(
+            f"got laws of shapes {tuple(p.shape)} and {tuple(q.shape)}; give (k,) probabilities of "
+            "the same k points"
+        )
+    for law in (p.detach(), q.detach()):
+        total, least = float(law.sum()), float(law.min())
+        if not (abs(total - 1) < TOTAL and least >= 0):
+            raise ValueError(
+                f"got a law with sum {total:g} and least value {least:g}; probabilities are at "
+                "least 0 and sum to 1: p / p.sum()"
+            )

@@ -98,7 +98,7 @@ def mode_coverage(x: Flat, centres: Tensor, radius: float) -> Coverage:
     """
     if not radius > 0:
         raise ValueError(f"got radius={radius}; a mode needs one above 0")
-    x, centres = _checked(x, centres, least=1)
+    x, centres = _checked(x, centres.to(x.device), least=1)
     distance, mode = torch.cdist(x, centres).min(1)
     near = distance < radius
     counts = mode[near].bincount(minlength=len(centres))
@@ -179,4 +179,9 @@ def _checked(a: Tensor, b: Tensor, least: int) -> tuple[Float[Tensor, "n d"], Fl
         raise ValueError(f"got {len(a)} and {len(b)} rows; give at least {least} of both")
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("got NaN or infinite values in the features: remove those rows first")
-    return a.double(), b.double()
+    return _double(a), _double(b)
+
+
+def _double(x: Tensor) -> Tensor:
+    """In double precision, on the CPU where the device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()

@@ -4,15 +4,17 @@ The generator turns noise into examples. The critic sees examples of both kinds 
 for each that tells data from samples; its gradient says how a sample should change to pass. Neither
 needs a density: all that is asked of the generator is that it can be differentiated.
 
-Notation: ``z`` codes of standard normal noise, ``x`` examples, G(z) samples, D the critic, of which
-σ(D) is the probability of data where the objective speaks of one; ``y`` labels, where there are
-``classes``; p the law of the data, q that of the samples.
+Notation: ``z`` codes of standard normal noise, ``x`` examples, G(z) samples, a(x) the critic's
+value, of which σ(a) is the probability of data where the objective speaks of one; ``y`` labels,
+where there are ``classes``; p the law of the data, q that of the samples.
 
 Source: Goodfellow et al., NeurIPS 2014; the objectives as in ``objectives``.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gentext import gan_nets as nets
-from gentext.core import Model, check_examples, check_labels
+from gentext.core import Model, at_least_single, check_count, check_examples, check_labels
 from gentext.objectives import (
     OBJECTIVES,
     PENALTIES,
@@ -29,7 +31,7 @@ from gentext.objectives import (
     checked_penalties,
     slopes,
 )
-from gentext.shapes import Batch, Codes, Flat, Labels, Scalar
+from gentext.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 
 NETS: dict[str, tuple[type[nets.Generator], type[nets.Critic]]] = {
     "mlp": (nets.MLPGenerator, nets.MLPCritic),
@@ -52,9 +54,9 @@ class GAN(Model):
             for those that go with the objective.
         classes: number of labels that come with the data, 0 for none.
         critic_steps: updates of the critic for each of the generator.
-        options: of both networks, "hidden", "layers" and "frequencies" (a number, or a pair of the
-            generator's and the critic's) or "channels"; and "spectral", whether the critic's
-            weights are normalised (they are by default for "hinge").
+        options: of networks given by name, "hidden", "layers" and "frequencies" (a number, or a
+            pair of the generator's and the critic's) or "channels"; and "spectral", whether the
+            critic's weights are normalised (they are by default for "hinge").
     """
 
     def __init__(
@@ -72,19 +74,17 @@ class GAN(Model):
     ) -> None:
         super().__init__()
         _check_choice("objective", objective, OBJECTIVES)
-        _check_positive(latent=latent, critic_steps=critic_steps)
-        self.shape, self.latent, self.classes = tuple(shape), latent, classes
+        check_count("latent", latent)
+        check_count("critic_steps", critic_steps)
+        check_count("classes", classes, 0)
+        self.shape, self.latent, self.classes = _sides(shape), latent, classes
         self.critic_steps, self.objective = critic_steps, OBJECTIVES[objective]
         given = self.objective.penalties if penalties is None else penalties
         self.penalties = checked_penalties(given)
-        if isinstance(generator, nn.Module) and isinstance(critic, nn.Module) and options:
-            raise ValueError(f"got {sorted(options)} for networks that are there already")
-        spectral = options.pop("spectral", objective == "hinge")
-        if not isinstance(spectral, bool):
-            raise ValueError(f"got spectral={spectral!r}; it is True or False, of the critic")
-        own = {"spectral": spectral}
-        self.generator = _network("generator", generator, (shape, latent, classes), options)
-        self.critic = _network("critic", critic, (shape, classes), options | own)
+        if isinstance(critic, str):
+            options = {"spectral": objective == "hinge"} | options
+        sizes = {"generator": (self.shape, latent, classes), "critic": (self.shape, classes)}
+        self.generator, self.critic = _networks([generator, critic], sizes, options)
 
     def turns(self) -> dict[str, Iterable[nn.Parameter]]:
         """The critic's and the generator's."""
@@ -114,14 +114,14 @@ class GAN(Model):
         """The objective's loss of the critic on data and as many samples, and the penalties."""
         x = self._inner(x)
         with torch.no_grad():
-            fake = self.generator(self._codes(len(x), x), *labels)
-        both, twice = torch.cat([x, fake.to(x.dtype)]), [torch.cat([y, y]) for y in labels]
+            fake = self.generator(self._codes(len(x), x), *labels).to(x.dtype)
+        both, twice = torch.cat([x, fake]), [torch.cat([y, y]) for y in labels]
+        squared = None
         if self.penalties.keys() & {"r1", "r2"}:
-            values, squared = slopes(lambda x: self.critic(x, *twice), both)
+            values, squared = slopes(self.critic, both, *twice)
         else:
-            values, squared = self.critic(both, *twice), None
-        real, made = _full(values).chunk(2)
-        loss = self.objective.critic(real, made)
+            values = self.critic(both, *twice)
+        loss = self.objective.critic(*_judged(values, both).chunk(2))
         return loss + self._penalty(x, fake, squared, labels)
 
     def _penalty(
@@ -131,12 +131,10 @@ class GAN(Model):
         total: Any = 0.0
         for name, weight in self.penalties.items():
             if name == "gp":
-                middle = between(x, fake.to(x.dtype))
-                steep = slopes(lambda x: self.critic(x, *labels), middle)[1]
-                total = total + weight * PENALTIES[name](_full(steep))
+                steep = slopes(self.critic, between(x, fake), *labels)[1]
+                total = total + weight * PENALTIES[name](steep)
             elif squared is not None:
-                part = _full(squared).chunk(2)[0 if name == "r1" else 1]
-                total = total + weight * PENALTIES[name](part)
+                total = total + weight * PENALTIES[name](squared.chunk(2)[name == "r2"])
         return total
 
     def generator_loss(self, x: Batch, *labels: Tensor) -> Scalar:
@@ -145,11 +143,11 @@ class GAN(Model):
         fake = self.generator(self._codes(len(x), x), *labels)
         # the critic's weights as constants: of them no gradient is asked
         fixed = {name: p.detach() for name, p in self.critic.named_parameters()}
-        value = _full(functional_call(self.critic, fixed, (fake, *labels)))
+        value = _judged(functional_call(self.critic, fixed, (fake, *labels)), fake)
         real = value.detach()
         if self.objective.paired:
             with torch.no_grad():
-                real = _full(self.critic(x, *labels))
+                real = _judged(self.critic(x, *labels), x)
         return self.objective.generator(real, value)
 
     def encode(self, x: Batch) -> Flat:
@@ -163,11 +161,11 @@ class GAN(Model):
             )
         return features(self._inner(x))
 
-    def score(self, x: Batch, y: Labels | None = None) -> Tensor:
+    def score(self, x: Batch, y: Labels | None = None) -> PerExample:
         """The critic's value of each example, (n,)."""
         labels = () if y is None else (y,)
         self.check(x, *labels)
-        return self.critic(self._inner(x), *labels)
+        return _judged(self.critic(self._inner(x), *labels), x)
 
     def decode(self, z: Codes, y: Labels | None = None) -> Batch:
         """The examples of codes, with labels where the model has them."""
@@ -188,8 +186,9 @@ class GAN(Model):
 
         Codes are multiplied by ``temperature``: below 1, samples are more alike, and often better.
         """
-        if n < 1 or not temperature >= 0:
-            raise ValueError(f"got n={n}, temperature={temperature}; n >= 1, temperature >= 0")
+        check_count("n", n)
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"got temperature={temperature}; give a finite number, 0 or more")
         like = next(self.generator.parameters())
         z = temperature * self._codes(n, like, generator)
         if y is None and self.classes:
@@ -201,15 +200,17 @@ class GAN(Model):
         """``steps`` examples from each code of ``a`` to that of ``b``: (n, steps, *shape).
 
         The codes go along great circles: a straight line between two draws passes through codes far
-        shorter than any draw.
+        shorter than any draw. (Codes of one number have no other way.)
         """
-        if a.shape != b.shape or steps < 2:
+        check_count("steps", steps, 2)
+        if a.shape != b.shape or a.shape[1:] != (self.latent,):
             raise ValueError(
-                f"got codes {tuple(a.shape)}, {tuple(b.shape)} and {steps} steps; "
-                "give two equal shapes and at least 2 steps"
+                f"got codes {tuple(a.shape)} and {tuple(b.shape)}; give (n, {self.latent}) twice"
             )
         share = torch.linspace(0, 1, steps, device=a.device, dtype=a.dtype)[:, None]
-        path = torch.stack([_great_circle(p, q, share) for p, q in zip(a, b, strict=True)])
+        path = torch.lerp(a[:, None], b[:, None], share)
+        if self.latent > 1:
+            path = _great_circles(a[:, None], b[:, None], share)
         labels = None if y is None else y.repeat_interleave(steps)
         return self.decode(path.flatten(0, 1), labels).unflatten(0, (len(a), steps))
 
@@ -242,32 +243,73 @@ class ImageGAN(GAN):
         return (x.clamp(-1, 1) + 1) / 2
 
 
-def _full(x: Tensor) -> Tensor:
-    """In single precision at least."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+def _judged(values: Tensor, x: Tensor) -> PerExample:
+    """A critic's values in single precision at least; ValueError unless one for each example."""
+    if values.shape != x.shape[:1]:
+        raise ValueError(
+            f"the critic gave values {tuple(values.shape)} for {len(x)} examples; it must give "
+            f"({len(x)},): values[:, 0] or values.flatten()"
+        )
+    return at_least_single(values)
 
 
-def _great_circle(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
-    """Points from ``a`` to ``b`` whose direction turns evenly and whose length changes evenly."""
-    lengths = torch.lerp(a.norm(), b.norm(), share)
-    a, b = (nn.functional.normalize(z, dim=0) for z in (a, b))
-    angle = torch.acos((a @ b).clamp(-1, 1))
-    if float(angle.sin()) < 1e-6:
-        return lengths * torch.lerp(a, b, share)
-    return lengths * (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
+def _great_circles(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+    """Points whose direction turns evenly from a to b, and whose length changes evenly."""
+    lengths = torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), share)
+    a, b = (nn.functional.normalize(z, dim=-1) for z in (a, b))
+    cosine = (a * b).sum(-1, keepdim=True)
+    across = b - cosine * a
+    sine = across.norm(dim=-1, keepdim=True)
+    # of two opposite codes any way round will do, such as that by an axis far from both
+    axis = nn.functional.one_hot(a.abs().argmin(-1), a.shape[-1]).to(a)
+    other = axis - (axis * a).sum(-1, keepdim=True) * a
+    across = nn.functional.normalize(torch.where(sine > 1e-6, across, other), dim=-1)
+    angle = share * torch.atan2(sine, cosine)
+    return lengths * (angle.cos() * a + angle.sin() * across)
 
 
-def _network(role: str, net: str | nn.Module, given: tuple[Any, ...], options: Any) -> nn.Module:
-    if isinstance(net, nn.Module):
-        return net
-    _check_choice(role, net, NETS)
-    place = ("generator", "critic").index(role)
-    pairs = {key: v for key, v in options.items() if isinstance(v, Sequence)}
-    for key, pair in pairs.items():
-        if len(pair) != 2:
-            raise ValueError(f"got {key}={pair!r}; give a number, or a pair: generator and critic")
-    own = {key: pair[place] for key, pair in pairs.items()}
-    return NETS[net][place](*given, **options | own)
+def _networks(
+    given: list[str | nn.Module], sizes: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]
+) -> list[Any]:
+    """Both networks, those given by name built from what they take of ``options``."""
+    built: list[Any] = list(given)
+    known: set[str] = set()
+    for place, (net, (role, size)) in enumerate(zip(given, sizes.items(), strict=True)):
+        if isinstance(net, nn.Module):
+            continue
+        _check_choice(role, net, NETS)
+        make = NETS[net][place]
+        signature = inspect.signature(make.__init__).parameters.values()
+        taken = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
+        known |= set(taken)
+        own = {key: _own(key, v, place) for key, v in options.items() if key in taken}
+        built[place] = make(*size, **own)
+    if odd := sorted(options.keys() - known):
+        raise ValueError(
+            f"got {', '.join(odd)}; these networks take {', '.join(sorted(known)) or 'no options'}"
+        )
+    return built
+
+
+def _own(key: str, value: Any, place: int) -> Any:
+    """The generator's (0) or the critic's (1) part of an option."""
+    if key == "spectral":
+        if not isinstance(value, bool):
+            raise ValueError(f"got spectral={value!r}; it is True or False, of the critic")
+        return value
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return value
+    if len(value) != 2:
+        raise ValueError(f"got {key}={value!r}; give a number, or a pair: generator and critic")
+    return value[place]
+
+
+def _sides(shape: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(shape, Sequence) or not shape:
+        raise ValueError(f"got shape={shape!r}; give the sides of one example, such as (1, 28, 28)")
+    for side in shape:
+        check_count("side", side)
+    return tuple(shape)
 
 
 def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:
@@ -278,12 +320,6 @@ def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:
         )
     for y in labels:
         check_labels(y, n, classes)
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"got {name}={number}; give at least 1")
 
 
 def _check_choice(what: str, given: str, allowed: Iterable[str]) -> None:

@@ -8,10 +8,10 @@ convolution, beside a shortcut or after waves, its slope is restrained but has a
 
 Notation: ``z`` (n, latent) codes; ``x`` examples as the networks see them, images in [−1, 1];
 ``y`` (n,) labels of ``classes`` classes, None where there are none; W a matrix of weights, σ₁ its
-largest singular value, ``u`` and ``v`` the directions that belong to it.
+largest singular value.
 
-Source: Radford et al., ICLR 2016 (DCGAN); Miyato et al., ICLR 2018 (spectral normalisation);
-Miyato and Koyama, ICLR 2018 (projection); Huang et al., NeurIPS 2024 (residual, unnormalised).
+Source: Radford et al., ICLR 2016 (DCGAN); Miyato and Koyama, ICLR 2018 (projection); Huang et al.,
+NeurIPS 2024 (residual, unnormalised).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gentext.core import plain_precision
-from gentext.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
+from gentext.core import check_count, plain_precision
+from gentext.shapes import Batch, Codes, Flat, Labels, PerExample
+from gentext.spectral import SpectralNorm, spectral_norm
 from gentext.unet import zeros
 
 SMALLEST = 7  # the resolution is halved until no side is longer
@@ -38,75 +38,27 @@ WAVES = 64  # of each kind
 Layers = list[nn.Module]
 
 
-def power_iteration(weight: Flat, u: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:
-    """u and v after ``steps`` of v ← Wᵀu, u ← Wv, each made a unit vector.
-
-    uᵀWv tends to σ₁, the faster the smaller σ₂/σ₁.
-
-    Equation: :eq:`eq-gan-specnorm`
-    """
-    for _ in range(steps):
-        v = F.normalize(weight.T @ u, dim=0)
-        u = F.normalize(weight @ v, dim=0)
-    return u, v
-
-
-class SpectralNorm(nn.Module):
-    """A parametrisation W/σ₁ of weights, σ₁ followed by one step of ``power_iteration`` a use.
-
-    Source: Miyato et al., ICLR 2018.
-    """
-
-    u: Tensor
-    v: Tensor
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        rows = weight.detach().flatten(1)
-        u, v = power_iteration(rows, F.normalize(torch.randn(len(rows)).to(rows), dim=0), 15)
-        self.register_buffer("u", u)
-        self.register_buffer("v", v)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """W/σ₁."""
-        return weight / self.sigma(weight)
-
-    def sigma(self, weight: Tensor) -> Scalar:
-        """uᵀWv, which tends to σ₁."""
-        rows = weight.flatten(1)
-        with plain_precision(weight):
-            if self.training:
-                with torch.no_grad():
-                    u, v = power_iteration(rows.to(self.u), self.u)
-                    self.u.copy_(u)
-                    self.v.copy_(v)
-            # copies, because the next use changes u and v while gradients still need these
-            return self.u.clone().to(rows) @ (rows @ self.v.clone().to(rows))
-
-
-def spectral_norm(layer: nn.Module) -> nn.Module:
-    """The layer with its weight divided by the largest singular value."""
-    weight: Any = layer.weight
-    parametrize.register_parametrization(layer, "weight", SpectralNorm(weight))
-    return layer
-
-
 def largest_slope(net: nn.Module) -> float:
     """The product of σ₁ of all layers: a perceptron with such layers is nowhere steeper.
 
-    Waves x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²). Raises ValueError for other layers with weights.
+    Waves x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²); estimates of spectral norms stay as they are.
+    Raises ValueError for other layers with weights.
 
     Equation: :eq:`eq-gan-specnorm`
     """
-    other = [
-        m for m in net.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding)
-    ]
-    if other:
-        raise ValueError(
-            f"got a network with a {type(other[0]).__name__}; the bound is that of perceptrons"
-        )
+    known = (nn.Linear, Waves, SpectralNorm, parametrize.ParametrizationList)
+    for m in net.modules():
+        own = [*m.parameters(recurse=False), *m.buffers(recurse=False)]
+        if own and not isinstance(m, known):
+            raise ValueError(
+                f"got a network with a {type(m).__name__}: the bound is of perceptrons"
+            )
+    training = [m for m in net.modules() if m.training]
+    net.eval()
     linear = [_norm(m.weight) for m in net.modules() if isinstance(m, nn.Linear)]
     waves = [math.hypot(1, _norm(m.w)) for m in net.modules() if isinstance(m, Waves)]
+    for m in training:
+        m.training = True
     return math.prod(linear + waves)
 
 
@@ -132,7 +84,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """D(x, y): a number from the features of a subclass, plus their product with that of a label.
+    """a(x, y): a number from the features of a subclass, plus their product with that of a label.
 
     Source: Miyato and Koyama, ICLR 2018.
     """
@@ -224,7 +176,7 @@ class ConvGenerator(Generator):
         self, shape: Sequence[int], latent: int, classes: int = 0, *, channels: int = 32
     ) -> None:
         super().__init__(latent, classes)
-        halvings, start = _resolutions(shape, least=1)
+        halvings, start = _resolutions(shape, channels, least=1)
         if channels % GROUPS:
             raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
         widths = [channels * 2**k for k in range(halvings)][::-1]
@@ -242,7 +194,7 @@ class ConvCritic(Critic):
     def __init__(
         self, shape: Sequence[int], classes: int = 0, *, channels: int = 32, spectral: bool = False
     ) -> None:
-        halvings, end = _resolutions(shape, least=1)
+        halvings, end = _resolutions(shape, channels, least=1)
         widths = [shape[0], *(channels * 2**k for k in range(halvings))]
         super().__init__(widths[-1] * math.prod(end), classes, spectral)
         wrap = spectral_norm if spectral else nn.Identity()
@@ -279,7 +231,7 @@ class ResidualGenerator(Generator):
         self, shape: Sequence[int], latent: int, classes: int = 0, *, channels: int = 32
     ) -> None:
         super().__init__(latent, classes)
-        halvings, start = _resolutions(shape)
+        halvings, start = _resolutions(shape, channels)
         widths = [channels * 2**k for k in range(halvings + 1)][::-1]
         first = (widths[0], *start)
         parts: Layers = [nn.Linear(self.inputs, math.prod(first)), nn.Unflatten(1, first)]
@@ -295,7 +247,7 @@ class ResidualCritic(Critic):
     def __init__(
         self, shape: Sequence[int], classes: int = 0, *, channels: int = 32, spectral: bool = False
     ) -> None:
-        halvings, end = _resolutions(shape)
+        halvings, end = _resolutions(shape, channels)
         widths = [channels * 2**k for k in range(halvings + 1)]
         super().__init__(widths[-1] * math.prod(end), classes, spectral)
         first = nn.Conv2d(shape[0], channels, 3, padding=1)
@@ -310,11 +262,10 @@ def _perceptron(
     inputs: int, hidden: int, layers: int, frequencies: float, spectral: bool = False
 ) -> Layers:
     """Linear layers, each followed by an activation, after waves where there are frequencies."""
-    if min(hidden, layers) < 1 or frequencies < 0:
-        raise ValueError(
-            f"got hidden={hidden}, layers={layers} and frequencies={frequencies}; give at least 1 "
-            "of each and no negative frequency"
-        )
+    check_count("hidden", hidden)
+    check_count("layers", layers)
+    if not 0 <= frequencies < math.inf:
+        raise ValueError(f"got frequencies={frequencies}; give a finite number, 0 for no waves")
     wrap = spectral_norm if spectral else nn.Identity()
     waves = [Waves(inputs, frequencies)] if frequencies else []
     sizes = [waves[0].outputs if waves else inputs, *[hidden] * layers]
@@ -322,8 +273,11 @@ def _perceptron(
     return [*waves, *(part for pair in pairs for part in pair)]
 
 
-def _resolutions(shape: Sequence[int], least: int = 0) -> tuple[int, tuple[int, int]]:
+def _resolutions(
+    shape: Sequence[int], channels: int, least: int = 0
+) -> tuple[int, tuple[int, int]]:
     """How often the sides of images are halved, and what they are then."""
+    check_count("channels", channels)
     if len(shape) != 3:
         raise ValueError(
             f"convolutions need images (c, h, w), but got shape {tuple(shape)}: use 'mlp'"

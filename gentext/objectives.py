@@ -4,8 +4,8 @@ A critic gives every example a number, high for data and low for samples. Each o
 of losses, functions of these numbers alone; with the best critic, each is a divergence between the
 law of the data and that of the samples (see ``f_divergence``).
 
-Notation: ``real``, ``fake`` (n,) the critic's values of data and of samples, written a and b;
-D = σ(a) the probability that an example is real; p, q the laws of data and samples.
+Notation: a(x) the critic's value of an example; ``real``, ``fake`` (n,) its values of data and of
+samples, a and b; D = σ(a) the probability that an example is real; p, q the laws of both.
 
 Source: Goodfellow et al., NeurIPS 2014; Mao et al., ICCV 2017; Arjovsky et al., ICML 2017; Lim and
 Ye, 2017; Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024 (relativistic, R1 and R2).
@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from gentext.core import at_least_single
 from gentext.f_divergence import CONJUGATES, Conjugate
 from gentext.shapes import Batch, PerExample, Scalar
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Critic = Callable[[Tensor], Tensor]
+Critic = Callable[..., Tensor]
 
 
 class Objective(NamedTuple):
@@ -109,12 +110,22 @@ def relativistic_critic(real: PerExample, fake: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-pairs`
     """
+    _check_pairs(real, fake)
     return softplus(fake - real).mean()
 
 
 def relativistic_generator(real: PerExample, fake: Tensor) -> Scalar:
     """−E log σ(b − a): the other answer."""
+    _check_pairs(real, fake)
     return softplus(real - fake).mean()
+
+
+def _check_pairs(real: Tensor, fake: Tensor) -> None:
+    if real.shape != fake.shape:
+        raise ValueError(
+            f"got values of shapes {tuple(real.shape)} and {tuple(fake.shape)}; pairs need as many "
+            "of data as of samples"
+        )
 
 
 def _minus_bound(conjugate: Conjugate) -> Objective:
@@ -151,17 +162,17 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 @torch.compiler.disable  # which cannot differentiate twice through what it has compiled
-def slopes(critic: Critic, x: Batch) -> tuple[PerExample, PerExample]:
-    """The critic's values of ``x``, and ‖∇D(x)‖² of each example, through which gradients flow."""
+def slopes(critic: Critic, x: Batch, *labels: Tensor) -> tuple[Tensor, PerExample]:
+    """The critic's values of ``x``, and ‖∇a(x)‖² of each example, through which gradients flow."""
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
-        values = critic(x)
+        values = critic(x, *(y.clone() for y in labels))
         (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
-    return values, gradient.flatten(1).square().sum(1)
+    return values, at_least_single(gradient).reshape(len(x), -1).square().sum(1)
 
 
 def gradient_penalty(squared: PerExample) -> Scalar:
-    """E (‖∇D‖ − 1)² from ‖∇D‖² of each example: slopes of size 1 cost nothing.
+    """E (‖∇a‖ − 1)² from ‖∇a‖² of each example: slopes of size 1 cost nothing.
 
     Equation: :eq:`eq-gan-gp`
 
@@ -171,7 +182,7 @@ def gradient_penalty(squared: PerExample) -> Scalar:
 
 
 def zero_centred_penalty(squared: PerExample) -> Scalar:
-    """½ E ‖∇D‖² from ‖∇D‖² of each example: R1 of data, R2 of samples.
+    """½ E ‖∇a‖² from ‖∇a‖² of each example: R1 of data, R2 of samples.
 
     Equation: :eq:`eq-gan-r1`
 
@@ -195,6 +206,8 @@ PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def checked_penalties(given: Mapping[str, float]) -> dict[str, float]:
     """The penalties with a weight; ValueError for an unknown one, or a weight that is none."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"got penalties={given!r}; give weights by name, such as {{'r1': 0.1}}")
     for name, weight in given.items():
         if name not in PENALTIES:
             raise ValueError(f"unknown penalty {name!r}: choose one of {', '.join(PENALTIES)}")

@@ -72,6 +72,7 @@ class Saver:
     def _header(self, run: Run) -> dict[str, Any]:
         known = {"recipe": self.notes["recipe"], "tokenizer": self.notes["tokenizer"]}
         header = {**checkpoint.describe(run.model), **known, "metrics": {}}
+        header["settings"] = checkpoint.settings(run.model)
         return {**header, "step": run.step, "training": self._training(run)}
 
     def _training(self, run: Run) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Saver:
 
     def _check_same(self, run: Run, header: dict[str, Any]) -> None:
         """ValueError unless ``run`` would have had the same past as the one that was saved."""
-        checkpoint.check_same_model(run.model, header, self.file)
+        checkpoint.check_same_settings(run.model, header, self.file)
         if "training" not in header:
             raise ValueError(f"{self.file} holds weights only; load it and train in a new folder")
         now, then = self._training(run), header["training"]

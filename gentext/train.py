@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gentext import batches
 from gentext import state as states
-from gentext.core import Model
+from gentext.core import Model, check_count
 from gentext.ema import Average
 
 if TYPE_CHECKING:
@@ -72,13 +72,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "save_every"):
-            self._require(getattr(self, name) >= 1, name, "at least 1")
+            check_count(name, getattr(self, name))
         self._require(0 < self.lr < math.inf, "lr", "above 0")
         self._require(self.warmup >= 0, "warmup", "at least 0")
         self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
-        object.__setattr__(self, "betas", tuple(self.betas))
-        valid = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        pair = isinstance(self.betas, Sequence) and len(self.betas) == 2
+        valid = pair and all(0 <= beta < 1 for beta in self.betas)
         self._require(valid, "betas", "two numbers in [0, 1)")
+        object.__setattr__(self, "betas", tuple(self.betas))
         self._require(self.clip is None or self.clip > 0, "clip", "above 0, or None")
         self._require(self.ema is None or 0 <= self.ema < 1, "ema", "in [0, 1), or None")
         for name, table in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
@@ -261,10 +262,12 @@ def _loop(
 ) -> None:
     from tqdm.auto import tqdm
 
-    steps, glanced, items = run.config.steps, time.perf_counter(), 0
+    steps, begun, glanced, items = run.config.steps, run.step, time.perf_counter(), 0
     with tqdm(total=steps, initial=run.step, disable=not progress, unit="step") as bar:
         while run.step < steps:
             batch = next(stream)
+            if run.step == begun:  # a stream is not seen before
+                run.model.check(*batch)
             run.advance(batch)
             items += len(batch[0]) * run.accelerator.num_processes
             if observers:

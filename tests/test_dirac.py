@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gentext.dirac import dirac_eigenvalues, dirac_gan_field, play, step_factor
+from gentext.dirac import (
+    dirac_eigenvalues,
+    dirac_gan_field,
+    momentum_roots,
+    play,
+    step_factor,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -75,6 +81,75 @@ def test_a_slope_of_one_is_no_place_of_rest() -> None:
     assert float(calm[-1].norm()) < 1e-4
 
 
+def fitted(path: Tensor) -> list[complex]:
+    """Eigenvalues of the matrix that takes each state of a path to the next, by least squares."""
+    matrix = torch.linalg.lstsq(path[:-1], path[1:], driver="gelsd").solution
+    return sorted(torch.linalg.eigvals(matrix).tolist(), key=lambda z: (round(abs(z), 6), z.imag))
+
+
+def same(found: list[complex], expected: list[complex]) -> bool:
+    """Whether two lists of numbers agree to 1e-6, in any order."""
+    left = list(expected)
+    for number in found:
+        left.remove(min(left, key=lambda other: abs(other - number)))
+    nearest = [min(abs(a - b) for b in expected) for a in found]
+    return not left and max(nearest) < 1e-6
+
+
+@pytest.mark.equation("eq-gan-dirac", "eq-gan-euler")
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("objective", SLOPES)
+def test_orbits_turn_and_shrink_as_the_eigenvalues_say(objective: str, gamma: float) -> None:
+    eta = 0.2
+    path = play(torch.tensor([1e-6, 0.0]), 60, eta, objective, {"r1": gamma})
+    eigenvalues = dirac_eigenvalues(gamma, SLOPES[objective])
+    found = fitted(path / 1e-6)
+    assert same(found, [1 + eta * value for value in eigenvalues])
+    assert max(map(abs, found)) == pytest.approx(max(step_factor(v, eta) for v in eigenvalues))
+
+
+@pytest.mark.equation("eq-gan-momentum")
+@pytest.mark.parametrize("momentum", [-0.4, 0.5, 0.9])
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
+def test_momentum_multiplies_small_orbits_by_the_roots(gamma: float, momentum: float) -> None:
+    eta = 0.3
+    path = play(torch.tensor([1e-6, 5e-7]), 60, eta, penalties={"r1": gamma}, momentum=momentum)
+    pairs = torch.cat([path[1:], path[:-1]], 1) / 1e-6
+    expected = [
+        r for value in dirac_eigenvalues(gamma) for r in momentum_roots(value, eta, momentum)
+    ]
+    assert same(fitted(pairs), expected)
+
+
+@pytest.mark.equation("eq-gan-momentum")
+@pytest.mark.parametrize("momentum", [-0.4, 0.0, 0.5, 0.9])
+def test_momentum_multiplies_the_drift_outwards(momentum: float) -> None:
+    """By (1 + β)/(1 − β) for small steps; in turn, what is left is 2β/(1 − β)."""
+    eta, eigenvalue = 1e-3, dirac_eigenvalues(0.0)[0]
+    drift = (abs(momentum_roots(eigenvalue, eta, momentum)[0]) ** 2 - 1) / (eta / 2) ** 2
+    assert drift == pytest.approx((1 + momentum) / (1 - momentum), rel=1e-3)
+    eta = 0.01
+    path = play(torch.tensor([1e-6, 0.0]), 800, eta, alternating=True, momentum=momentum)
+    pairs = torch.cat([path[1:], path[:-1]], 1) / 1e-6
+    drift = (max(map(abs, fitted(pairs))) ** 2 - 1) / (eta / 2) ** 2
+    assert drift == pytest.approx(2 * momentum / (1 - momentum), rel=0.05, abs=0.02)
+
+
+def test_no_penalty_leaves_the_non_saturating_game_on_a_ring() -> None:
+    """Its radius is √(2η) for small steps: what averages out of shrinking and growing."""
+    for eta in (0.1, 0.2):
+        ring = play(torch.tensor([0.5, 0.0]), 2000, eta)[-500:].norm(dim=1)
+        assert float(ring.mean()) == pytest.approx(math.sqrt(2 * eta), rel=0.01)
+
+
+@pytest.mark.parametrize("momentum", [-1.0, 1.0, float("nan")])
+def test_a_momentum_that_forgets_nothing_is_refused(momentum: float) -> None:
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        play(torch.zeros(2), 1, 0.1, momentum=momentum)
+    with pytest.raises(ValueError, match="between -1 and 1"):
+        momentum_roots(1j, 0.1, momentum)
+
+
 @pytest.mark.equation("eq-gan-dirac")
 def test_many_states_move_as_each_alone() -> None:
     states = torch.randn(3, 4, 2)
@@ -82,6 +157,12 @@ def test_many_states_move_as_each_alone() -> None:
     torch.testing.assert_close(
         together[1, 2], dirac_gan_field(states[1, 2], "minimax", {"r2": 0.2})
     )
+
+
+def test_steps_of_no_size_are_refused() -> None:
+    for steps, eta in ((-1, 0.1), (1, math.nan), (1, 0.0)):
+        with pytest.raises(ValueError, match=rf"steps={steps}, eta={eta}"):
+            play(torch.zeros(2), steps, eta)
 
 
 def test_unknown_penalties_are_refused() -> None:

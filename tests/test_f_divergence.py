@@ -161,6 +161,65 @@ def test_divergences_of_laws_with_empty_points() -> None:
     assert float(f_divergence(*apart, "gan")) == pytest.approx(2 * two)
 
 
+@pytest.mark.equation("eq-gan-fgan")
+@pytest.mark.parametrize("name", CONJUGATES)
+def test_gradients_of_divergences_are_those_of_their_definitions(name: str) -> None:
+    pair = [law.requires_grad_() for law in laws()]
+    ours = torch.autograd.grad(f_divergence(*pair, name), pair)
+    torch.testing.assert_close(ours, torch.autograd.grad(REFERENCE[name](*pair), pair))
+
+
+@pytest.mark.equation("eq-gan-fgan")
+@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [([0.0, 1.0], [0.5, 0.5]), ([0.5, 0.5], [1.0, 0.0]), ([0.3, 0.7, 0.0], [0.6, 0.4, 0.0])],
+)
+def test_the_bound_is_tight_where_points_are_empty(
+    name: str, p: list[float], q: list[float]
+) -> None:
+    first, second = torch.tensor(p), torch.tensor(q)
+    best = optimal_critic(first, second, name)
+    bound = variational_bound(best, first, second, name)
+    torch.testing.assert_close(bound, f_divergence(first, second, name))
+
+
+@pytest.mark.equation("eq-gan-fgan")
+def test_the_conjugate_is_infinite_outside_its_domain_and_flat_below_chi2() -> None:
+    p, q = laws(3)
+    for name in ("reverse-kl", "gan"):
+        outside = torch.tensor([1.0, -1.0, -1.0])
+        assert float(CONJUGATES[name].of(outside)[0]) == math.inf
+        assert float(variational_bound(outside, p, q, name)) == -math.inf
+    assert float(CONJUGATES["chi2"].of(torch.tensor(-6.0))) == -1  # its supremum is at u = 0
+
+
+def test_a_ratio_too_large_for_single_precision_does_no_harm() -> None:
+    p, q = torch.tensor([0.5, 0.5]).float(), torch.tensor([1e-37, 1.0]).float()
+    for name in ("kl", "reverse-kl", "gan"):
+        exact = f_divergence(p.double(), q.double(), name)
+        assert float(f_divergence(p, q, name)) == pytest.approx(float(exact), rel=1e-5)
+
+
+@pytest.mark.parametrize("measure", [js_divergence, total_variation, le_cam])
+def test_what_is_no_law_is_refused(measure) -> None:
+    half = torch.tensor([0.5, 0.5])
+    for other in (
+        torch.tensor([2.0, 2.0]),
+        torch.tensor([-1.0, 2.0]),
+        torch.tensor([0.5, math.nan]),
+    ):
+        for pair in ((half, other), (other, half)):
+            with pytest.raises(ValueError, match=r"sum to 1"):
+                measure(*pair)
+    with pytest.raises(ValueError, match=r"\(2,\) and \(1,\).*same k points"):
+        measure(half, torch.ones(1))
+    with pytest.raises(ValueError, match=r"points \(3,\) for laws \(2,\)"):
+        wasserstein1(torch.arange(3.0), half, half)
+    with pytest.raises(ValueError, match="sum to 1"):
+        wasserstein1(half, half, 2 * half)
+
+
 @pytest.mark.equation("eq-gan-w1")
 def test_wasserstein_agrees_with_both_linear_programs() -> None:
     """The cheapest plan, the steepest allowed critic, and the areas between the two sums."""

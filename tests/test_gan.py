@@ -17,7 +17,7 @@ from gentext.core import Bound, Density, Encodes, Samples
 from gentext.f_divergence import js_divergence, le_cam, total_variation
 from gentext.fidelity import mode_coverage
 from gentext.gan import GAN, ImageGAN
-from gentext.objectives import OBJECTIVES, game_value
+from gentext.objectives import OBJECTIVES
 from gentext.train import TrainConfig, fit
 
 
@@ -74,17 +74,67 @@ def linear(shift: Tensor, weight: Tensor, **options: Any) -> GAN:
     return GAN(shape=(n,), latent=n, generator=Moves(shift), critic=Weighs(weight), **options)
 
 
+log_sigmoid = nn.functional.logsigmoid
+LOSSES = {  # of the critic and of the generator, from values of data and of samples, by hand
+    "minimax": (
+        lambda a, b: -(log_sigmoid(a) + log_sigmoid(-b)).mean(),
+        lambda a, b: log_sigmoid(-b).mean(),
+    ),
+    "non-saturating": (
+        lambda a, b: -(log_sigmoid(a) + log_sigmoid(-b)).mean(),
+        lambda a, b: -log_sigmoid(b).mean(),
+    ),
+    "least-squares": (
+        lambda a, b: ((a - 1) ** 2 + b**2).mean() / 2,
+        lambda a, b: ((b - 1) ** 2).mean() / 2,
+    ),
+    "wasserstein-gp": (lambda a, b: (b - a).mean(), lambda a, b: -b.mean()),
+    "hinge": (
+        lambda a, b: ((1 - a).clamp_min(0) + (1 + b).clamp_min(0)).mean(),
+        lambda a, b: -b.mean(),
+    ),
+    "relativistic": (
+        lambda a, b: -log_sigmoid(a - b).mean(),
+        lambda a, b: -log_sigmoid(b - a).mean(),
+    ),
+    "f-kl": (
+        lambda a, b: ((b - 1).exp() - a).mean(),
+        lambda a, b: -(b - 1).exp().mean(),
+    ),
+}
+
+
 @pytest.mark.usefixtures("float64")
-def test_losses_are_those_of_the_objective_on_data_and_samples() -> None:
+@pytest.mark.parametrize("objective", LOSSES)
+def test_losses_are_those_of_the_objective_on_data_and_samples(objective: str) -> None:
     shift, weight, x = torch.randn(3), torch.randn(3), torch.randn(500, 3)
-    gan = linear(shift, weight, objective="non-saturating", penalties={})
+    gan = linear(shift, weight, objective=objective, penalties={})
     torch.manual_seed(1)
     made = torch.randn(500, 3) + shift
+    for loss, expected in zip(
+        (gan.critic_loss, gan.generator_loss), LOSSES[objective], strict=True
+    ):
+        torch.manual_seed(1)
+        torch.testing.assert_close(loss(x), expected(x @ weight, made @ weight))
+
+
+def test_losses_of_images_see_data_and_samples_on_one_scale() -> None:
+    gan = ImageGAN(
+        shape=(1, 2, 2),
+        latent=4,
+        generator=nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Unflatten(1, (1, 2, 2))),
+        critic=nn.Sequential(nn.Flatten(), nn.Linear(4, 1), nn.Flatten(0)),
+        objective="relativistic",
+        penalties={},
+    )
+    x = torch.rand(6, 1, 2, 2)
     torch.manual_seed(1)
-    torch.testing.assert_close(gan.critic_loss(x), -game_value(x @ weight, made @ weight))
+    made = gan.generator(torch.randn(6, 4))
+    a, b = gan.critic(2 * x - 1), gan.critic(made)
     torch.manual_seed(1)
-    expected = -torch.nn.functional.logsigmoid(made @ weight).mean()
-    torch.testing.assert_close(gan.generator_loss(x), expected)
+    torch.testing.assert_close(gan.critic_loss(x), -log_sigmoid(a - b).mean())
+    torch.manual_seed(1)
+    torch.testing.assert_close(gan.generator_loss(x), -log_sigmoid(b - a).mean())
 
 
 @pytest.mark.usefixtures("float64")
@@ -166,6 +216,33 @@ def test_data_and_samples_are_judged_with_their_own_labels() -> None:
     torch.testing.assert_close(gan.critic_loss(x, y), of_samples - of_data)
     torch.manual_seed(1)
     torch.testing.assert_close(gan.generator_loss(x, y), -of_samples)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("penalty", ["gp", "r1", "r2"])
+def test_slopes_are_those_given_the_label_of_each_example(penalty: str) -> None:
+    """The slope of (x − label)² is twice the distance, which differs from label to label."""
+    y, one = torch.tensor([0, 1, 2, 2]), torch.ones(1)
+    x = torch.tensor([[0.5], [3.0], [1.0], [2.25]])
+    losses = []
+    for penalties in ({}, {penalty: 1.0}):
+        gan = GAN(
+            shape=(1,),
+            latent=1,
+            classes=3,
+            generator=MovesByLabel(2 * one),
+            critic=WeighsWithLabel(one),
+            objective="wasserstein-gp",
+            penalties=penalties,
+        )
+        torch.manual_seed(1)
+        losses.append(gan.critic_loss(x, y))
+    torch.manual_seed(1)
+    made = torch.randn(4, 1) + 2 * y[:, None]
+    place = {"r1": x, "r2": made, "gp": torch.lerp(x, made, torch.rand(4, 1))}[penalty]
+    squared = (2 * (place - y[:, None])).square()[:, 0]
+    expected = (squared.sqrt() - 1).square().mean() if penalty == "gp" else squared.mean() / 2
+    torch.testing.assert_close(losses[1] - losses[0], expected)
 
 
 def test_objectives_bring_their_penalties_unless_told_otherwise() -> None:
@@ -319,7 +396,22 @@ def test_samples_of_a_class_are_those_of_its_label() -> None:
     made = gan.sample(4, y, generator=torch.Generator().manual_seed(0))
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(made, gan.decode(z, y).detach())
-    assert gan.sample(6).shape == (6, 2)
+
+
+def test_samples_without_a_label_are_of_all_classes_alike() -> None:
+    shift = torch.tensor([100.0])
+    gan = GAN(
+        shape=(1,),
+        latent=1,
+        classes=4,
+        generator=MovesByLabel(shift),
+        critic=WeighsWithLabel(shift),
+    )
+    first, again = (gan.sample(4000, generator=torch.Generator().manual_seed(2)) for _ in "ab")
+    assert first.equal(again)
+    counts = (first[:, 0] / 100).round().long().bincount()
+    assert len(counts) == 4
+    assert (counts - 1000).abs().max() < 4 * math.sqrt(4000 * 3 / 16)
 
 
 def test_paths_between_codes_begin_and_end_there_and_keep_their_length() -> None:
@@ -331,6 +423,20 @@ def test_paths_between_codes_begin_and_end_there_and_keep_their_length() -> None
     middle = (a.norm(dim=1) + b.norm(dim=1)) / 2
     torch.testing.assert_close(path[:, 2].norm(dim=1), middle)
     torch.testing.assert_close(gan.interpolate(a, a, 3)[:, 1], a)
+    equal = gan.interpolate(a, b * a.norm(dim=1, keepdim=True) / b.norm(dim=1, keepdim=True), 5)
+    steps = (equal[:, 1:] - equal[:, :-1]).norm(dim=2).detach()
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 4))
+
+
+def test_paths_between_opposite_codes_go_round_and_those_of_one_number_straight() -> None:
+    gan = GAN(shape=(3,), latent=3, generator=Moves(torch.zeros(3)), critic=Weighs(torch.ones(3)))
+    a = torch.tensor([[0.0, 2.0, 0.0], [1.0, 1.0, 1.0]])
+    path = gan.interpolate(a, -a, 5).detach()
+    torch.testing.assert_close(path.norm(dim=2), a.norm(dim=1)[:, None].expand(2, 5))
+    torch.testing.assert_close(path[:, -1], -a)
+    line = GAN(shape=(1,), latent=1, generator=Moves(torch.zeros(1)), critic=Weighs(torch.ones(1)))
+    found = line.interpolate(torch.tensor([[0.5]]), torch.tensor([[-2.0]]), 3)[0, :, 0].detach()
+    torch.testing.assert_close(found, torch.tensor([0.5, -0.75, -2.0]))
 
 
 def test_a_saved_gan_is_the_same_gan(tmp_path: Path) -> None:
@@ -339,6 +445,9 @@ def test_a_saved_gan_is_the_same_gan(tmp_path: Path) -> None:
     again = checkpoint.load(tmp_path / "gan.safetensors")
     y, z = torch.tensor([0, 1]), torch.randn(2, 3)
     assert again.decode(z, y).equal(gan.eval().decode(z, y))
+    x = torch.randn(2, 2)
+    assert again.score(x, y).equal(gan.score(x, y))
+    assert all(a.equal(b) for a, b in zip(again.buffers(), gan.buffers(), strict=True))
     assert again.penalties == {"r1": 0.1}
 
 
@@ -346,6 +455,25 @@ def test_it_trains_in_half_precision() -> None:
     config = TrainConfig(steps=2, batch_size=16, precision="bf16")
     losses = fit(images(), (torch.rand(64, 1, 8, 8),), config, progress=False).losses
     assert all(math.isfinite(value) for turn in losses.values() for value in turn)
+
+
+def test_losses_of_half_precision_are_taken_in_single() -> None:
+    """Values far out, of which bfloat16 knows three digits: their difference needs more."""
+    gan = linear(torch.zeros(2), torch.ones(2), objective="wasserstein-gp", penalties={"r1": 1.0})
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = gan.critic_loss(torch.randn(64, 2))
+    assert loss.dtype == torch.float32
+    steep = GAN(
+        shape=(2,),
+        latent=2,
+        generator=Moves(torch.zeros(2)),
+        critic=Weighs(torch.full((2,), 300.0)),
+        objective="wasserstein-gp",
+        penalties={"r1": 1.0},
+    ).half()
+    assert float(steep.critic_loss(torch.zeros(4, 2).half()).detach()) == pytest.approx(
+        9e4, rel=0.1
+    )
 
 
 COMPILED = """
@@ -391,8 +519,13 @@ def test_compiled_losses_have_the_same_gradients() -> None:
         ({"critic_steps": 0}, r"critic_steps=0"),
         ({"hidden": 0}, r"hidden=0"),
         ({"hidden": (8, 8, 8)}, r"hidden=\(8, 8, 8\).*a pair"),
+        ({"hiden": 8}, r"got hiden; .*frequencies, hidden, layers, spectral"),
         ({"spectral": (True, False)}, r"spectral=\(True, False\).*of the critic"),
-        ({"generator": nn.Linear(3, 2), "critic": nn.Linear(2, 1)}, r"'hidden', 'layers'.*there"),
+        ({"critic": nn.Linear(2, 1), "spectral": True}, r"got spectral; .*hidden"),
+        ({"generator": nn.Linear(3, 2), "critic": nn.Linear(2, 1)}, r"hidden, layers.*no options"),
+        ({"classes": -1}, r"classes=-1"),
+        ({"shape": (0,)}, r"side=0"),
+        ({"frequencies": math.inf}, r"frequencies=inf"),
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, Any], message: str) -> None:
@@ -422,8 +555,87 @@ def test_bad_data_are_refused() -> None:
         fit(small(critic_steps=5), (torch.zeros(4, 2),), TrainConfig(steps=4), progress=False)
     with pytest.raises(ValueError, match=r"n=0"):
         small().sample(0)
-    with pytest.raises(ValueError, match=r"1 steps"):
+    with pytest.raises(ValueError, match=r"steps=1"):
         small().interpolate(torch.zeros(1, 3), torch.zeros(1, 3), 1)
+    with pytest.raises(ValueError, match=r"codes \(1, 4\) and \(1, 4\).*\(n, 3\) twice"):
+        small().interpolate(torch.zeros(1, 4), torch.zeros(1, 4), 2)
+    with pytest.raises(ValueError, match=r"temperature=inf"):
+        small().sample(2, temperature=math.inf)
+    with pytest.raises(ValueError, match=r"y.long\(\)"):
+        small(classes=3).sample(2, torch.zeros(2, dtype=torch.int16))
+    with pytest.raises(ValueError, match=r"float64 and the model float32.*data.float"):
+        fit(small(), (torch.zeros(4, 2).double(),), config, progress=False)
+
+
+WRONG_KINDS = """
+import math, torch
+from gentext.dirac import dirac_gan_field
+from gentext.gan import GAN
+from gentext.objectives import checked_penalties
+from gentext.train import TrainConfig
+for call in (
+    lambda: GAN(shape=(2,), hidden="ab"),
+    lambda: GAN(shape=(2,), critic_steps=1.5),
+    lambda: GAN(shape=2),
+    lambda: GAN(shape=(2,), penalties=["r1"]),
+    lambda: GAN(shape=(2,), classes=2).sample(2, torch.zeros(2).bool()),
+    lambda: TrainConfig(steps=1.5),
+    lambda: TrainConfig(steps=1, betas=0.5),
+    lambda: dirac_gan_field(torch.zeros(2, 3)),
+    lambda: dirac_gan_field(torch.tensor(1.0)),
+):
+    try:
+        call()
+        print("no error")
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+def test_values_of_the_wrong_kind_are_refused_also_where_no_types_are_checked() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", WRONG_KINDS], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split("\n")[:-1] == ["ValueError"] * 9
+
+
+def test_critics_of_another_shape_are_refused() -> None:
+    gan = GAN(shape=(2,), latent=2, generator=Moves(torch.zeros(2)), critic=nn.Linear(2, 1))
+    for call in (gan.critic_loss, gan.generator_loss, gan.score):
+        with pytest.raises(ValueError, match=r"\((6|3), 1\) for (6|3) examples.*flatten"):
+            call(torch.randn(3, 2))
+
+
+def test_networks_of_two_kinds_take_their_own_options() -> None:
+    gan = ImageGAN(shape=(1, 8, 8), latent=3, generator="mlp", critic="dcgan", hidden=5, channels=8)
+    assert gan.generator.body[0].out_features == 5
+    assert gan.critic.features[0].out_channels == 8
+
+
+def test_the_first_batch_of_a_stream_is_seen_to_fit() -> None:
+    config = TrainConfig(steps=2)
+    with pytest.raises(ValueError, match="has none"):
+        fit(small(), [(torch.randn(4, 2), torch.zeros(4).long())], config, progress=False)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        fit(images(), [255 * torch.rand(4, 1, 8, 8)], config, progress=False)
+
+
+@pytest.mark.parametrize(
+    "other", [{"objective": "minimax"}, {"critic_steps": 4}, {"penalties": {}}, {"spectral": True}]
+)
+def test_another_game_does_not_go_on_from_a_checkpoint(tmp_path: Path, other: Any) -> None:
+    """Also where one of the two leaves an argument at its default."""
+    config = TrainConfig(steps=4, batch_size=4)
+    fit(small(), (torch.randn(8, 2),), config, out=tmp_path, progress=False)
+    name = next(iter(other))
+    with pytest.raises(ValueError, match=f"was trained with {name}="):
+        fit(small(**other), (torch.randn(8, 2),), config, out=tmp_path, resume=True, progress=False)
+    mine = linear(torch.zeros(2), torch.ones(2), objective="hinge")
+    there = tmp_path / "own"
+    fit(mine, (torch.randn(8, 2),), config, out=there, progress=False)
+    theirs = linear(torch.zeros(2), torch.ones(2), objective="minimax")
+    with pytest.raises(ValueError, match="trained with objective='hinge'"):
+        fit(theirs, (torch.randn(8, 2),), config, out=there, resume=True, progress=False)
 
 
 def test_a_ring_is_found_by_the_recommended_game() -> None:

@@ -180,19 +180,42 @@ def test_the_best_critics_of_f_gans_measure_their_divergences(name: str) -> None
     assert float(mine) == pytest.approx(-loss)
 
 
+@pytest.mark.parametrize("values", [(80.0, 200.0), (-200.0, -80.0), (200.0, -200.0)])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_losses_of_values_far_out_are_as_finite_as_the_truth(objective: str) -> None:
+def test_losses_of_values_far_out_are_as_finite_as_the_truth(
+    objective: str, values: tuple[float, float]
+) -> None:
     """In single precision, with their gradients; e^v alone is too large for it."""
     losses = OBJECTIVES[objective]
-    real, fake = (torch.tensor([v], dtype=torch.float32, requires_grad=True) for v in (80.0, 200.0))
-    critic, generator = losses.critic(real, fake), losses.generator(real, fake)
-    if objective == "f-kl":
-        assert critic.isinf()
-        return
-    for loss in (critic, generator):
-        slopes_ = torch.autograd.grad(loss, (real, fake), allow_unused=True)
-        assert loss.isfinite()
+    real, fake = (torch.tensor([v], dtype=torch.float32, requires_grad=True) for v in values)
+    # e^(v - 1) is KL's conjugate, and e^(-v) the last step of the reverse: too large in truth
+    over = {"f-kl": fake > 89, "f-reverse-kl": real < -88}.get(objective, torch.tensor(False))
+    for name, loss in (("critic", losses.critic), ("generator", losses.generator)):
+        value = loss(real, fake)
+        if over and not (objective == "f-reverse-kl" and name == "generator"):
+            assert value.isinf()
+            continue
+        slopes_ = torch.autograd.grad(value, (real, fake), allow_unused=True)
+        assert value.isfinite()
         assert all(slope.isfinite().all() for slope in slopes_ if slope is not None)
+
+
+def test_pairs_of_unequal_numbers_are_refused() -> None:
+    for loss in (relativistic_critic, relativistic_generator):
+        with pytest.raises(ValueError, match=r"\(4,\) and \(3,\).*as many"):
+            loss(torch.zeros(4), torch.zeros(3))
+
+
+def test_slopes_of_numbers_and_of_labelled_examples() -> None:
+    _, squared = slopes(lambda x: x**2, torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(squared.detach(), torch.tensor([4.0, 36.0]))
+    table = torch.nn.Embedding(2, 3)
+    with torch.inference_mode():
+        x, y = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
+        _, squared = slopes(lambda x, y: (x * table(y)).sum(1), x, y)
+    torch.testing.assert_close(
+        squared.detach(), table(torch.tensor([0, 1, 1, 0])).square().sum(1).detach()
+    )
 
 
 @pytest.mark.equation("eq-gan-w1")

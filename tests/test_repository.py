@@ -311,6 +311,7 @@ GROUPS = {
         "objectives",
         "f_divergence",
         "gan_nets",
+        "spectral",
         "dirac",
         "velocity",
         "langevin",

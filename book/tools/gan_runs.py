@@ -1,10 +1,11 @@
-"""Games of several seeds: ``python book/tools/gan_runs.py grid25`` or ``fashion``.
+"""Recorded games: ``python book/tools/gan_runs.py NAME ...``, of the names in ``RUNS``.
 
-Prints one row for each seed. Of ``grid25`` and ``minimax`` (the same networks and steps under the
-first objective, without a penalty): modes found, the share of samples within three standard
-deviations of a mode, KL(q ‖ p) over modes in nats, CPU seconds. Of ``fashion``, trained on the full
-set, which must be there: the Fréchet distance, precision and recall of 1,000 samples and the
-bundled test images in the features of the classifier, CPU seconds.
+Prints one row for each run: of games in the plane the modes found, the share of samples within
+three standard deviations of a mode, KL(q ‖ p) over modes in nats; of games of Fashion-MNIST,
+trained on the full set, which must be there, the Fréchet distance, precision and recall of 1,000
+samples and the bundled test images in the features of the classifier; and CPU seconds.
+``neighbours`` prints, for the zoo's GAN of Fashion-MNIST, medians of the distances of 1,000 samples
+and of the bundled test images to the nearest of all training images, in the same features.
 """
 
 from __future__ import annotations
@@ -15,37 +16,117 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import gentext as gt
 
-SEEDS = {"grid25": 10, "minimax": 10, "fashion": 5}
+GRID = {  # objective and whether R1 and R2 are added; the networks and steps are the same
+    "grid25": ("relativistic", True),
+    "relativistic": ("relativistic", False),
+    "non-saturating-r": ("non-saturating", True),
+    "non-saturating": ("non-saturating", False),
+    "minimax-r": ("minimax", True),
+    "minimax": ("minimax", False),
+}
+R1R2 = {"r1": 3.0, "r2": 3.0}
+IMAGES: dict[str, dict[str, Any]] = {
+    "relativistic, R1 and R2": {},
+    "relativistic": {"penalties": {}},
+    "non-saturating, R1 and R2": {"objective": "non-saturating", "penalties": R1R2},
+    "non-saturating": {"objective": "non-saturating", "penalties": {}},
+    "minimax": {"objective": "minimax", "penalties": {}},
+    "least squares": {"objective": "least-squares", "penalties": {}},
+    "Wasserstein, gradient penalty": {"objective": "wasserstein-gp", "penalties": {"gp": 10.0}},
+    "hinge, spectral norm": {"objective": "hinge", "penalties": {}, "spectral": True},
+}
+RATES = (2e-3, 2e-4)  # the recipe's, and one that unpenalised games are usually given
 
 
-def row(name: str, seed: int) -> tuple[float, ...]:
-    """What is printed of a seed."""
+def played(recipe: str, seed: int, *, full: bool, changed: dict[str, Any], **config: Any) -> Any:
+    """A game of the recipe with some arguments and settings changed, and its numbers."""
     torch.manual_seed(seed)
-    recipe, budget = ("gan_fashion", "full") if name == "fashion" else ("gan_grid25", "quick")
-    model, data, config = gt.recipes.build(recipe, budget, full_data=name == "fashion")
-    if name == "minimax":
-        arguments: dict[str, Any] = {**model.arguments, "objective": "minimax", "penalties": {}}
+    model, data, settings = gt.recipes.build(recipe, "full" if full else "quick", full_data=full)
+    if changed:
         torch.manual_seed(seed)
-        model = gt.GAN(**arguments)
+        model = type(model)(**{**model.arguments, **changed})
     before = time.process_time()
-    gt.fit(model, data, dataclasses.replace(config, seed=seed), progress=False)
+    gt.fit(model, data, dataclasses.replace(settings, seed=seed, **config), progress=False)
     seconds = time.process_time() - before
-    excerpt = gt.recipes.build(recipe, budget)[1]
+    excerpt = gt.recipes.build(recipe, "quick")[1]
     features = gt.zoo.classifier(data.name)
     report = gt.metrics.evaluate(model, excerpt, seed=seed, features=features)
     del report["n"]
     return (*report.values(), seconds)
 
 
+def grid(name: str, seeds: int) -> None:
+    """The grid of 25 normals."""
+    objective, penalised = GRID[name]
+    changed: dict[str, Any] = {} if objective == "relativistic" else {"objective": objective}
+    if name == "relativistic" or (changed and not penalised):
+        changed["penalties"] = {}
+    elif changed:
+        changed["penalties"] = gt.recipes.build("gan_grid25", "quick")[0].penalties
+    for seed in range(seeds):
+        show(name, seed, played("gan_grid25", seed, full=False, changed=changed))
+
+
+def fashion() -> None:
+    """Five seeds of the recipe."""
+    for seed in range(5):
+        show("fashion", seed, played("gan_fashion", seed, full=True, changed={}))
+
+
+def objectives() -> None:
+    """Each objective at two rates, for half of the recipe's steps."""
+    for name, changed in IMAGES.items():
+        for rate in RATES:
+            numbers = played("gan_fashion", 0, full=True, changed=changed, steps=2000, lr=rate)
+            show(name, rate, numbers)
+
+
+def neighbours() -> None:
+    """Are samples nearer to training images than test images are?"""
+    classifier: Any = gt.zoo.classifier("fashion-mnist")
+    train = gt.data.load("fashion-mnist", full=True).train[0]
+    fashion: Any = gt.zoo.load("gan_fashion")
+    seen = gt.data.load("fashion-mnist").test[0]
+    made = fashion.sample(1000, generator=torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def features(x: Tensor) -> Tensor:
+        return torch.cat([classifier.encode(part) for part in x.split(1000)])
+
+    known, sides = features(train), [features(made), features(seen)]
+    nearest = [torch.cdist(side, known).min(1).values for side in sides]
+    beaten = (nearest[0][:, None] < nearest[1]).double().mean()
+    pixels = [torch.cdist(x.flatten(1), train.flatten(1)).min(1).values for x in (made, seen)]
+    beaten_pixels = (pixels[0][:, None] < pixels[1]).double().mean()
+    show("features", 1000, (*(float(d.median()) for d in nearest), float(beaten)))
+    show("pixels", 1000, (*(float(d.median()) for d in pixels), float(beaten_pixels)))
+    show("least", 1000, (float(nearest[0].min()), float(nearest[1].min())))
+
+
+def show(name: str, key: object, numbers: tuple[float, ...]) -> None:
+    """Print a row."""
+    print(f'("{name}", {key}, {", ".join(f"{number:.3f}" for number in numbers)}),', flush=True)
+
+
+RUNS: dict[str, Any] = {
+    "fashion": fashion,
+    "objectives": objectives,
+    "neighbours": neighbours,
+    **{
+        name: lambda name=name: grid(name, 10 if name in ("grid25", "minimax") else 3)
+        for name in GRID
+    },
+}
+
+
 def main() -> None:
     """Print the rows."""
-    for name in sys.argv[1:] or SEEDS:
-        for seed in range(SEEDS[name]):
-            numbers = ", ".join(f"{number:.3f}" for number in row(name, seed))
-            print(f'("{name}", {seed}, {numbers}),', flush=True)
+    for name in sys.argv[1:] or RUNS:
+        RUNS[name]()
 
 
 if __name__ == "__main__":
