@@ -158,7 +158,7 @@ def check_same_model(model: Model, header: dict[str, Any], path: Path) -> None:
         raise ValueError(f"{path} holds a {name}, not a {own}; pass a model of class {name}")
     saved, given = header["arguments"] or {}, _as_json(describe(model)["arguments"]) or {}
     shared = saved.keys() & given.keys()
-    _check_equal(*({key: side[key] for key in shared} for side in (saved, given)), path)
+    _check_equal({key: saved[key] for key in shared}, {key: given[key] for key in shared}, path)
 
 
 def check_same_settings(model: Model, header: dict[str, Any], path: Path) -> None:

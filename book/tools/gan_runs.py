@@ -20,13 +20,15 @@ from torch import Tensor
 
 import gentext as gt
 
-GRID = {  # objective and whether R1 and R2 are added; the networks and steps are the same
-    "grid25": ("relativistic", True),
-    "relativistic": ("relativistic", False),
-    "non-saturating-r": ("non-saturating", True),
-    "non-saturating": ("non-saturating", False),
-    "minimax-r": ("minimax", True),
-    "minimax": ("minimax", False),
+GRID: dict[str, tuple[str, bool, dict[str, Any]]] = {  # objective, whether with R1 and R2, settings
+    "grid25": ("relativistic", True, {}),
+    "relativistic": ("relativistic", False, {}),
+    "non-saturating-r": ("non-saturating", True, {}),
+    "non-saturating": ("non-saturating", False, {}),
+    "minimax-r": ("minimax", True, {}),
+    "minimax": ("minimax", False, {}),
+    "no-average": ("relativistic", True, {"ema": None}),
+    "momentum": ("relativistic", True, {"betas": (0.9, 0.99)}),
 }
 R1R2 = {"r1": 3.0, "r2": 3.0}
 IMAGES: dict[str, dict[str, Any]] = {
@@ -43,12 +45,10 @@ RATES = (2e-3, 2e-4)  # the recipe's, and one that unpenalised games are usually
 
 
 def played(recipe: str, seed: int, *, full: bool, changed: dict[str, Any], **config: Any) -> Any:
-    """A game of the recipe with some arguments and settings changed, and its numbers."""
-    torch.manual_seed(seed)
+    """A game of the recipe with some arguments and settings changed: its numbers, its CPU time."""
     model, data, settings = gt.recipes.build(recipe, "full" if full else "quick", full_data=full)
-    if changed:
-        torch.manual_seed(seed)
-        model = type(model)(**{**model.arguments, **changed})
+    torch.manual_seed(seed)
+    model = type(model)(**{**model.arguments, **changed})
     before = time.process_time()
     gt.fit(model, data, dataclasses.replace(settings, seed=seed, **config), progress=False)
     seconds = time.process_time() - before
@@ -61,20 +61,51 @@ def played(recipe: str, seed: int, *, full: bool, changed: dict[str, Any], **con
 
 def grid(name: str, seeds: int) -> None:
     """The grid of 25 normals."""
-    objective, penalised = GRID[name]
-    changed: dict[str, Any] = {} if objective == "relativistic" else {"objective": objective}
-    if name == "relativistic" or (changed and not penalised):
+    objective, penalised, config = GRID[name]
+    changed: dict[str, Any] = {"objective": objective}
+    if not penalised:
         changed["penalties"] = {}
-    elif changed:
-        changed["penalties"] = gt.recipes.build("gan_grid25", "quick")[0].penalties
     for seed in range(seeds):
-        show(name, seed, played("gan_grid25", seed, full=False, changed=changed))
+        show(name, seed, played("gan_grid25", seed, full=False, changed=changed, **config))
+
+
+def ring() -> None:
+    """Eight normals, as in the chapter: momentum and penalties, ten seeds of each."""
+    data = gt.recipes.plane("eight-gaussians", 20_000)
+    for momentum in (0.9, 0.5):
+        for weight in (0.0, 0.1):
+            for seed in range(10):
+                torch.manual_seed(seed)
+                game = gt.GAN(
+                    shape=(2,),
+                    latent=2,
+                    objective="non-saturating",
+                    penalties={"r1": weight, "r2": weight},
+                    hidden=64,
+                    layers=2,
+                )
+                betas = (momentum, 0.999)
+                config = gt.TrainConfig(steps=400, lr=5e-3, betas=betas, seed=seed)
+                gt.fit(game, data, config, progress=False)
+                made = game.sample(2000, generator=torch.Generator().manual_seed(0))
+                show(f"{momentum}, {weight}", seed, gt.metrics.mode_coverage(made, *data.modes))
 
 
 def fashion() -> None:
     """Five seeds of the recipe."""
     for seed in range(5):
         show("fashion", seed, played("gan_fashion", seed, full=True, changed={}))
+
+
+def wide() -> None:
+    """The recipe with codes of 128, as many as the networks that read labels get."""
+    show("wide", 0, played("gan_fashion", 0, full=True, changed={"latent": 128}))
+
+
+def residual() -> None:
+    """The recipe with residual networks."""
+    changed = {"generator": "residual", "critic": "residual", "channels": 16}
+    show("residual", 0, played("gan_fashion", 0, full=True, changed=changed))
 
 
 def objectives() -> None:
@@ -114,6 +145,9 @@ def show(name: str, key: object, numbers: tuple[float, ...]) -> None:
 
 RUNS: dict[str, Any] = {
     "fashion": fashion,
+    "wide": wide,
+    "residual": residual,
+    "ring": ring,
     "objectives": objectives,
     "neighbours": neighbours,
     **{
