@@ -6,6 +6,7 @@ trained on the full set, which must be there, the Fréchet distance, precision a
 samples and the bundled test images in the features of the classifier; and CPU seconds.
 ``neighbours`` prints, for the zoo's GAN of Fashion-MNIST, medians of the distances of 1,000 samples
 and of the bundled test images to the nearest of all training images, in the same features.
+``check`` trains two seeds of the grid and fails unless they show what the chapter says of ten.
 """
 
 from __future__ import annotations
@@ -59,19 +60,34 @@ def played(recipe: str, seed: int, *, full: bool, changed: dict[str, Any], **con
     return (*report.values(), seconds)
 
 
+def on_grid(name: str, seed: int) -> tuple[float, ...]:
+    """The numbers of a game of 25 normals."""
+    objective, penalised, config = GRID[name]
+    changed: dict[str, Any] = {"objective": objective} | ({} if penalised else {"penalties": {}})
+    return played("gan_grid25", seed, full=False, changed=changed, **config)
+
+
 def grid(name: str, seeds: int) -> None:
     """The grid of 25 normals."""
-    objective, penalised, config = GRID[name]
-    changed: dict[str, Any] = {"objective": objective}
-    if not penalised:
-        changed["penalties"] = {}
     for seed in range(seeds):
-        show(name, seed, played("gan_grid25", seed, full=False, changed=changed, **config))
+        show(name, seed, on_grid(name, seed))
+
+
+def check() -> None:
+    """Whether two seeds still show what the chapter says of ten: an error if not."""
+    for seed in range(2):
+        modes, near, *_ = on_grid("grid25", seed)
+        lost = on_grid("minimax", seed)[0]
+        print(f"seed {seed}: {modes} modes, {near:.1%} near; minimax {lost}", flush=True)
+        if modes < 25 or near < 0.9 or lost > 2:
+            raise SystemExit(
+                "the recipe should find 25 modes with 90 % near, and minimax hardly any"
+            )
 
 
 def ring() -> None:
     """Eight normals, as in the chapter: momentum and penalties, ten seeds of each."""
-    data = gt.recipes.plane("eight-gaussians", 20_000)
+    data: Any = gt.recipes.plane("eight-gaussians", 20_000)
     for momentum in (0.9, 0.5):
         for weight in (0.0, 0.1):
             for seed in range(10):
@@ -148,6 +164,7 @@ RUNS: dict[str, Any] = {
     "wide": wide,
     "residual": residual,
     "ring": ring,
+    "check": check,
     "objectives": objectives,
     "neighbours": neighbours,
     **{
