@@ -23,7 +23,8 @@ import torch
 from gentext import pairs as rules
 from gentext.data import Dataset
 from gentext.files import BUNDLED
-from gentext.tokenizer import Tokenizer, rows
+from gentext.shapes import Tokens
+from gentext.tokenizer import EOS, PAD, Tokenizer
 
 SPLITS = ("train", "validation", "test")
 Document = Any  # a string, or a pair of strings
@@ -175,8 +176,8 @@ def padded(corpus: Corpus, tokenizer: Tokenizer, length: int) -> Dataset:
     """One row of ``length`` for each document: tokens, EOS, PAD; those too long are left out."""
     cut: dict[str, Any] = {}
     for split, texts in corpus.splits.items():
-        fitting = [t for t in texts if len(tokenizer.encode(t, strict=False)) < length]
-        cut[split] = (rows(tokenizer, fitting, length),)
+        encoded = (tokenizer.encode(t, strict=False) for t in texts)
+        cut[split] = (filled([tokens for tokens in encoded if len(tokens) < length], length),)
     return _dataset(corpus, tokenizer, cut, length)
 
 
@@ -188,14 +189,18 @@ def pairs(corpus: Corpus, tokenizer: Tokenizer, length: int, *, reverse: bool = 
     cut: dict[str, Any] = {}
     for split, both in corpus.splits.items():
         sides = [pair[::-1] if reverse else pair for pair in both]
-        fitting = [
-            pair
-            for pair in sides
-            if all(len(tokenizer.encode(t, strict=False)) < length for t in pair)
-        ]
-        sources, targets = zip(*fitting, strict=True)
-        cut[split] = (rows(tokenizer, sources, length), rows(tokenizer, targets, length))
+        encoded = ([tokenizer.encode(t, strict=False) for t in pair] for pair in sides)
+        fitting = [pair for pair in encoded if max(map(len, pair)) < length]
+        cut[split] = tuple(filled(side, length) for side in zip(*fitting, strict=True))
     return _dataset(corpus, tokenizer, cut, length)
+
+
+def filled(encoded: Sequence[list[int]], length: int) -> Tokens:
+    """Rows of ``length``: tokens of which there are fewer, EOS, PAD."""
+    table = torch.full((len(encoded), length), PAD)
+    for row, tokens in zip(table, encoded, strict=True):
+        row[: len(tokens) + 1] = torch.tensor([*tokens, EOS])
+    return table
 
 
 def _dataset(corpus: Corpus, tokenizer: Tokenizer, splits: dict[str, Any], length: int) -> Dataset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import subprocess
 import sys
@@ -22,7 +24,15 @@ AUTOREGRESSIVE = [name for name in NAMES if name.startswith(("recurrent", "gpt")
 
 @pytest.fixture(params=NAMES)
 def experiment(request: pytest.FixtureRequest) -> Experiment:
-    return recipes.build(request.param, "quick")
+    model, data, config = built(request.param)
+    torch.manual_seed(0)
+    return copy.deepcopy(model), data, config
+
+
+@functools.cache
+def built(name: str) -> Experiment:
+    """The experiment, of which the data are prepared only once."""
+    return recipes.build(name, "quick")
 
 
 def batch(experiment: Experiment, n: int = 16) -> tuple[Tensor, ...]:

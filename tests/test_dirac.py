@@ -61,10 +61,10 @@ def test_small_orbits_grow_and_shrink_by_the_factor_of_a_step(gamma: float) -> N
 def test_without_a_cure_every_step_carries_the_orbit_outwards() -> None:
     factor = step_factor(dirac_eigenvalues(0.0)[0], 0.1)
     assert factor == pytest.approx(math.sqrt(1 + 0.1**2 / 4), abs=1e-15)
-    path = play(torch.tensor([1e-6, 0.0]), 1000, 0.1)
+    path = play(torch.tensor([1e-6, 0.0]), 300, 0.1)
     grown = float(path[-1].norm() / path[0].norm())
-    assert grown == pytest.approx(factor**1000, rel=1e-6)
-    assert grown == pytest.approx(3.485, abs=1e-3)
+    assert grown == pytest.approx(factor**300, rel=1e-6)
+    assert factor**1000 == pytest.approx(3.485, abs=1e-3)
 
 
 def test_alternating_steps_neither_grow_nor_shrink() -> None:
@@ -75,9 +75,9 @@ def test_alternating_steps_neither_grow_nor_shrink() -> None:
 
 def test_a_slope_of_one_is_no_place_of_rest() -> None:
     """The penalty of Wasserstein's critic pushes ψ to ±1, where θ moves on."""
-    path = play(torch.tensor([0.5, 0.5]), 1000, 0.05, "wasserstein-gp", {"gp": 1.0})
-    assert float(path[-300:, 0].abs().max()) > 0.1
-    calm = play(torch.tensor([0.5, 0.5]), 1000, 0.05, "wasserstein-gp", {"r1": 1.0})
+    path = play(torch.tensor([0.5, 0.5]), 400, 0.1, "wasserstein-gp", {"gp": 1.0})
+    assert float(path[-150:, 0].abs().max()) > 0.1
+    calm = play(torch.tensor([0.5, 0.5]), 400, 0.1, "wasserstein-gp", {"r1": 1.0})
     assert float(calm[-1].norm()) < 1e-4
 
 
@@ -129,7 +129,7 @@ def test_momentum_multiplies_the_drift_outwards(momentum: float) -> None:
     drift = (abs(momentum_roots(eigenvalue, eta, momentum)[0]) ** 2 - 1) / (eta / 2) ** 2
     assert drift == pytest.approx((1 + momentum) / (1 - momentum), rel=1e-3)
     eta = 0.01
-    path = play(torch.tensor([1e-6, 0.0]), 800, eta, alternating=True, momentum=momentum)
+    path = play(torch.tensor([1e-6, 0.0]), 200, eta, alternating=True, momentum=momentum)
     pairs = torch.cat([path[1:], path[:-1]], 1) / 1e-6
     drift = (max(map(abs, fitted(pairs))) ** 2 - 1) / (eta / 2) ** 2
     assert drift == pytest.approx(2 * momentum / (1 - momentum), rel=0.05, abs=0.02)
@@ -137,9 +137,10 @@ def test_momentum_multiplies_the_drift_outwards(momentum: float) -> None:
 
 def test_no_penalty_leaves_the_non_saturating_game_on_a_ring() -> None:
     """Its radius is √(2η) for small steps: what averages out of shrinking and growing."""
-    for eta in (0.1, 0.2):
-        ring = play(torch.tensor([0.5, 0.0]), 2000, eta)[-500:].norm(dim=1)
-        assert float(ring.mean()) == pytest.approx(math.sqrt(2 * eta), rel=0.01)
+    eta = 0.2
+    starts = torch.tensor([[0.4, 0.0], [0.9, 0.0]])  # inside and outside
+    ring = play(starts, 600, eta)[-100:].norm(dim=-1).mean(0)
+    torch.testing.assert_close(ring, torch.full((2,), math.sqrt(2 * eta)), rtol=0.02, atol=0)
 
 
 @pytest.mark.parametrize("momentum", [-1.0, 1.0, float("nan")])
