@@ -24,15 +24,16 @@ AUTOREGRESSIVE = [name for name in NAMES if name.startswith(("recurrent", "gpt")
 
 @pytest.fixture(params=NAMES)
 def experiment(request: pytest.FixtureRequest) -> Experiment:
-    model, data, config = built(request.param)
-    torch.manual_seed(0)
+    (model, data, config), state = built(request.param)
+    torch.set_rng_state(state)
     return copy.deepcopy(model), data, config
 
 
 @functools.cache
-def built(name: str) -> Experiment:
-    """The experiment, of which the data are prepared only once."""
-    return recipes.build(name, "quick")
+def built(name: str) -> tuple[Experiment, Tensor]:
+    """The experiment, of which the data are prepared only once, and the random state after it."""
+    torch.manual_seed(0)
+    return recipes.build(name, "quick"), torch.get_rng_state()
 
 
 def batch(experiment: Experiment, n: int = 16) -> tuple[Tensor, ...]:

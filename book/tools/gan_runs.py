@@ -132,6 +132,13 @@ def objectives() -> None:
             show(name, rate, numbers)
 
 
+def plain() -> None:
+    """The recipe's steps with the first objective and no penalty."""
+    changed = {"objective": "minimax", "penalties": {}}
+    for seed in range(2):
+        show("minimax", seed, played("gan_fashion", seed, full=True, changed=changed))
+
+
 def neighbours() -> None:
     """Are samples nearer to training images than test images are?"""
     classifier: Any = gt.zoo.classifier("fashion-mnist")
@@ -161,6 +168,7 @@ def show(name: str, key: object, numbers: tuple[float, ...]) -> None:
 
 RUNS: dict[str, Any] = {
     "fashion": fashion,
+    "plain": plain,
     "wide": wide,
     "residual": residual,
     "ring": ring,
