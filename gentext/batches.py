@@ -107,6 +107,10 @@ def training_source(data: Any, model: Model) -> tuple[Tensor, ...] | Iterable[An
             f"cannot train on a {type(source).__name__}; give a data set, a tuple of tensors, "
             "or an iterable of batches"
         )
+    elif iter(source) is not source:  # so that nothing is lost by reading the first batch
+        first = next(_with_own_randomness(source, 0), None)
+        if first is not None:
+            model.check(*((first,) if isinstance(first, Tensor) else first))
     return source
 
 

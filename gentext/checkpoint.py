@@ -164,8 +164,11 @@ def check_same_model(model: Model, header: dict[str, Any], path: Path) -> None:
 def check_same_settings(model: Model, header: dict[str, Any], path: Path) -> None:
     """``ValueError`` unless ``model`` was given all that the model of a file was, defaults too."""
     check_same_model(model, header, path)
-    if "settings" in header:  # files of weights have none
-        _check_equal(header["settings"], _as_json(settings(model)), path)
+    saved, given = header.get("settings"), _as_json(settings(model))
+    if saved is not None:  # files of weights have none
+        # a default that the file does not know came with a later version
+        new = given.keys() - saved.keys() - model.arguments.keys()
+        _check_equal(saved, {key: given[key] for key in given.keys() - new}, path)
 
 
 def settings(model: Model) -> dict[str, Any]:
@@ -183,11 +186,11 @@ def settings(model: Model) -> dict[str, Any]:
 def _check_equal(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None:
     """``ValueError`` for the first argument in which the two differ."""
     for key in sorted(saved.keys() | given.keys()):
-        then, now = saved.get(key), given.get(key)
+        then, now = (repr(side[key]) if key in side else "(not given)" for side in (saved, given))
         if then != now:
             raise ValueError(
-                f"{path} was trained with {key}={then!r}, not {key}={now!r}; "
-                f"build the model with {key}={then!r} or choose another file"
+                f"{path} was trained with {key}={then}, not {key}={now}; "
+                f"build the model with {key}={then} or choose another file"
             )
 
 

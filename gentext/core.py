@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -47,7 +48,10 @@ class Model(nn.Module):
         return self.parameters()
 
     def check(self, *batch: Tensor) -> None:
-        """Raise ValueError where data do not fit the model; training asks once, of all data."""
+        """Raise ValueError where data do not fit the model; training asks once, before it begins.
+
+        Of data in memory it asks for all, of a stream for the first batch.
+        """
 
     def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
         """The loss named ``turn`` on a batch."""
@@ -102,7 +106,7 @@ def at_least_single(x: Tensor) -> Tensor:
 
 def check_count(name: str, number: Any, least: int = 1) -> None:
     """Raise ValueError unless ``number`` is a whole number, ``least`` or more."""
-    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
         raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
 
 
@@ -134,7 +138,7 @@ def check_examples(
 
 def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
     """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1."""
-    if y.dtype not in (torch.int64, torch.int32) or tuple(y.shape) != (n,):
+    if y.dtype != torch.int64 or tuple(y.shape) != (n,):
         raise ValueError(
             f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
             "integers: y.long()"

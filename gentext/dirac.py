@@ -74,9 +74,9 @@ def play(
     for _ in range(steps):
         for who in ((1,), (0,)) if alternating else ((0, 1),):
             field = dirac_gan_field(state, objective, penalties)
-            moves = torch.tensor([float(player in who) for player in range(2)]).to(state)
-            speed = torch.lerp(speed, momentum * speed + (1 - momentum) * field, moves)
-            state = state + eta * moves * speed
+            moves = torch.tensor([player in who for player in range(2)], device=state.device)
+            speed = torch.where(moves, momentum * speed + (1 - momentum) * field, speed)
+            state = torch.where(moves, state + eta * speed, state)
         path.append(state)
     return torch.stack(path)
 

@@ -81,7 +81,7 @@ CONJUGATES: dict[str, Conjugate] = {
         lambda t: -(-torch.expm1(t.clamp_max(0))).log() - math.log(4),
         lambda v: -softplus(-v),
         lambda v: softplus(v) - math.log(4),
-        lambda p, q: _to_middle(p, q) + _to_middle(q, p),
+        lambda p, q: _to_middle(p, q) + _to_middle(q, p) + (q - p) * math.log(2),
     ),
 }
 

@@ -191,6 +191,10 @@ def pairs(corpus: Corpus, tokenizer: Tokenizer, length: int, *, reverse: bool = 
         sides = [pair[::-1] if reverse else pair for pair in both]
         encoded = ([tokenizer.encode(t, strict=False) for t in pair] for pair in sides)
         fitting = [pair for pair in encoded if max(map(len, pair)) < length]
+        if not fitting:
+            raise ValueError(
+                f"no pair of {split} in {corpus.name!r} fits rows of {length}; give longer rows"
+            )
         cut[split] = tuple(filled(side, length) for side in zip(*fitting, strict=True))
     return _dataset(corpus, tokenizer, cut, length)
 

@@ -262,12 +262,10 @@ def _loop(
 ) -> None:
     from tqdm.auto import tqdm
 
-    steps, begun, glanced, items = run.config.steps, run.step, time.perf_counter(), 0
+    steps, glanced, items = run.config.steps, time.perf_counter(), 0
     with tqdm(total=steps, initial=run.step, disable=not progress, unit="step") as bar:
         while run.step < steps:
             batch = next(stream)
-            if run.step == begun:  # a stream is not seen before
-                run.model.check(*batch)
             run.advance(batch)
             items += len(batch[0]) * run.accelerator.num_processes
             if observers:

@@ -91,9 +91,11 @@ def same(found: list[complex], expected: list[complex]) -> bool:
     """Whether two lists of numbers agree to 1e-6, in any order."""
     left = list(expected)
     for number in found:
-        left.remove(min(left, key=lambda other: abs(other - number)))
-    nearest = [min(abs(a - b) for b in expected) for a in found]
-    return not left and max(nearest) < 1e-6
+        nearest = min(left, key=lambda other: abs(other - number))
+        if abs(nearest - number) > 1e-6:
+            return False
+        left.remove(nearest)
+    return not left
 
 
 @pytest.mark.equation("eq-gan-dirac", "eq-gan-euler")

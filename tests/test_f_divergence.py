@@ -108,7 +108,7 @@ REFERENCE = {
     "kl": lambda p, q: (p * (p / q).log()).sum(),
     "reverse-kl": lambda p, q: (q * (q / p).log()).sum(),
     "chi2": lambda p, q: ((p - q) ** 2 / q).sum(),
-    "gan": lambda p, q: 2 * js_divergence(p, q),
+    "gan": lambda p, q: (q * CONJUGATES["gan"].f(p / q)).sum(),
 }
 
 

@@ -156,3 +156,9 @@ def test_unknown_texts_and_damaged_ones_are_refused(monkeypatch) -> None:
     monkeypatch.setitem(text.SOURCES, "names", source)
     with pytest.raises(ValueError, match="damaged"):
         text.load("names")
+
+
+def test_pairs_of_which_none_fits_are_refused() -> None:
+    corpus = text.load("pairs")
+    with pytest.raises(ValueError, match=r"no pair of train in 'pairs' fits rows of 2"):
+        text.pairs(corpus, CharTokenizer.fit(side for pair in corpus.train for side in pair), 2)
