@@ -107,7 +107,7 @@ def training_source(data: Any, model: Model) -> tuple[Tensor, ...] | Iterable[An
             f"cannot train on a {type(source).__name__}; give a data set, a tuple of tensors, "
             "or an iterable of batches"
         )
-    elif iter(source) is not source:  # so that nothing is lost by reading the first batch
+    elif not isinstance(source, Iterator):  # of which the first batch could not be read again
         first = next(_with_own_randomness(source, 0), None)
         if first is not None:
             model.check(*((first,) if isinstance(first, Tensor) else first))

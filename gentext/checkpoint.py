@@ -186,8 +186,9 @@ def settings(model: Model) -> dict[str, Any]:
 def _check_equal(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None:
     """``ValueError`` for the first argument in which the two differ."""
     for key in sorted(saved.keys() | given.keys()):
-        then, now = (repr(side[key]) if key in side else "(not given)" for side in (saved, given))
-        if then != now:
+        if key not in saved or key not in given or saved[key] != given[key]:
+            sides = (saved, given)
+            then, now = (repr(side[key]) if key in side else "(not given)" for side in sides)
             raise ValueError(
                 f"{path} was trained with {key}={then}, not {key}={now}; "
                 f"build the model with {key}={then} or choose another file"

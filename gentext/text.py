@@ -23,8 +23,7 @@ import torch
 from gentext import pairs as rules
 from gentext.data import Dataset
 from gentext.files import BUNDLED
-from gentext.shapes import Tokens
-from gentext.tokenizer import EOS, PAD, Tokenizer
+from gentext.tokenizer import Tokenizer, filled
 
 SPLITS = ("train", "validation", "test")
 Document = Any  # a string, or a pair of strings
@@ -197,14 +196,6 @@ def pairs(corpus: Corpus, tokenizer: Tokenizer, length: int, *, reverse: bool = 
             )
         cut[split] = tuple(filled(side, length) for side in zip(*fitting, strict=True))
     return _dataset(corpus, tokenizer, cut, length)
-
-
-def filled(encoded: Sequence[list[int]], length: int) -> Tokens:
-    """Rows of ``length``: tokens of which there are fewer, EOS, PAD."""
-    table = torch.full((len(encoded), length), PAD)
-    for row, tokens in zip(table, encoded, strict=True):
-        row[: len(tokens) + 1] = torch.tensor([*tokens, EOS])
-    return table
 
 
 def _dataset(corpus: Corpus, tokenizer: Tokenizer, splits: dict[str, Any], length: int) -> Dataset:

@@ -222,12 +222,20 @@ def rows(
 
     Raises ValueError when one does not fit.
     """
-    table = torch.full((len(texts), length), PAD)
-    for row, text in zip(table, texts, strict=True):
-        tokens = [*tokenizer.encode(text, strict=strict), EOS]
-        if len(tokens) > length:
-            raise ValueError(f"{text[:40]!r} has {len(tokens)} tokens with EOS; rows are {length}")
-        row[: len(tokens)] = torch.tensor(tokens)
+    encoded = [tokenizer.encode(text, strict=strict) for text in texts]
+    for text, tokens in zip(texts, encoded, strict=True):
+        if len(tokens) >= length:
+            raise ValueError(
+                f"{text[:40]!r} has {len(tokens) + 1} tokens with EOS; rows are {length}"
+            )
+    return filled(encoded, length)
+
+
+def filled(encoded: Sequence[list[int]], length: int) -> Tokens:
+    """Rows of ``length``: tokens of which there are fewer, EOS, then PAD."""
+    table = torch.full((len(encoded), length), PAD)
+    for row, tokens in zip(table, encoded, strict=True):
+        row[: len(tokens) + 1] = torch.tensor([*tokens, EOS])
     return table
 
 

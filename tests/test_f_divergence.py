@@ -182,6 +182,7 @@ def test_the_bound_is_tight_where_points_are_empty(
     best = optimal_critic(first, second, name)
     bound = variational_bound(best, first, second, name)
     torch.testing.assert_close(bound, f_divergence(first, second, name))
+    assert not best.isnan().any()
 
 
 @pytest.mark.equation("eq-gan-fgan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -619,6 +620,9 @@ def test_the_first_batch_of_a_stream_is_seen_to_fit(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         fit(images(), [255 * torch.rand(4, 1, 8, 8)], config, progress=False)
+    once = iter([torch.randn(4, 2), torch.randn(4, 2)])  # nothing of it is lost to the look
+    fit(small(), once, config, progress=False)
+    assert next(once, None) is None
 
 
 @pytest.mark.parametrize(
@@ -653,3 +657,18 @@ def test_a_ring_is_found_by_the_recommended_game() -> None:
         found[momentum] = mode_coverage(gan.sample(2000), centres, 0.9).modes
     assert found[0.5] == 8
     assert found[0.9] < 8
+
+
+def test_the_same_game_written_otherwise_goes_on(tmp_path: Path) -> None:
+    """Another order of the penalties, a weight of 1 for 1.0, and a default that the file lacks."""
+    config, x = TrainConfig(steps=4, batch_size=4), torch.randn(8, 2)
+    fit(small(penalties={"r1": 1.0, "r2": 0.5}), (x,), config, out=tmp_path, progress=False)
+    again = small(penalties={"r2": 0.5, "r1": 1})
+    fit(again, (x,), config, out=tmp_path, resume=True, progress=False)
+    known = json.loads(json.dumps(checkpoint.settings(again)))  # as in a file
+    del known["critic_steps"]
+    header = {"class": "gentext.gan:GAN", "arguments": {}}
+    checkpoint.check_same_settings(again, header | {"settings": known}, tmp_path)
+    later = small(penalties={"r1": 1.0, "r2": 0.5}, critic_steps=2)
+    with pytest.raises(ValueError, match=r"critic_steps=\(not given\), not critic_steps=2"):
+        checkpoint.check_same_settings(later, header | {"settings": known}, tmp_path)
