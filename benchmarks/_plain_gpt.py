@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.gpt import GPT
+from gentext.sequences.gpt import GPT
 
 
 class PlainBlock(nn.Module):

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import alternate
 from gentext import data
-from gentext.batches import epoch_batches
+from gentext.training.batches import epoch_batches
 
 BATCH = 128
 ITEMS = 60_000  # a round, in whole epochs

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from benchmarks import alternate, table
-from gentext.flow_matching import FlowMatching
-from gentext.train import TrainConfig, fit
-from gentext.transport import assignment
-from gentext.unet import TimeMLP, UNet
+from gentext.denoising.flow_matching import FlowMatching
+from gentext.denoising.transport import assignment
+from gentext.denoising.unet import TimeMLP, UNet
+from gentext.training.train import TrainConfig, fit
 
 EXAMPLES, ROUNDS = 20_000, 15
 JOBS: dict[str, tuple[type[nn.Module], Sequence[int], dict[str, Any], int, int]] = {

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from benchmarks import alternate, table
-from gentext.flow import MAF, Flow, NormalBase
-from gentext.nets import mlp
-from gentext.transforms import Affine, Coupling, Spline
+from gentext.flows.flow import MAF, Flow, NormalBase
+from gentext.flows.transforms import Affine, Coupling, Spline
+from gentext.nn.nets import mlp
 
 BATCH, ROUNDS = 512, 15
 HIDDEN, BINS, BOUND = (128, 128), 8, 5.0

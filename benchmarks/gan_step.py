@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from benchmarks import alternate, table
-from gentext.gan import ImageGAN
-from gentext.train import TrainConfig, fit
+from gentext.adversarial.gan import ImageGAN
+from gentext.training.train import TrainConfig, fit
 
 STEPS, BATCH, LATENT, ROUNDS = 20, 64, 64, 11
 

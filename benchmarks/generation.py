@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import alternate, table
-from gentext.gpt import GPT
+from gentext.sequences.gpt import GPT
 
 SHAPE = {"vocab_size": 80, "context": 512, "layers": 6, "heads": 6, "width": 192}
 CASES = ((1, 64), (16, 64))  # rows and tokens of each

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks import alternate, table
 from benchmarks._plain_gpt import PlainGPT
-from gentext.gpt import GPT
+from gentext.sequences.gpt import GPT
 
 SHAPE = {"vocab_size": 80, "context": 256, "layers": 6, "heads": 6, "width": 192}
 BATCH, ROUNDS, STEPS = 8, 15, 30

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from benchmarks import alternate, table
 from gentext import data
-from gentext.train import TrainConfig, fit
-from gentext.vae import VAE
+from gentext.latent.vae import VAE
+from gentext.training.train import TrainConfig, fit
 
 EXAMPLES, BATCH, ROUNDS = 60_000, 128, 7
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import alternate, table
-from gentext.unet import UNet
+from gentext.denoising.unet import UNet
 
 SHAPE, BATCH, ROUNDS, DRAWS = (3, 32, 32), 16, 9, 10
 

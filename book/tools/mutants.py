@@ -95,10 +95,10 @@ def survives(folder: Path, tests: list[str]) -> bool:
 def try_equation(label: str, root: Path, folder: Path) -> tuple[int, list[str]]:
     """How many mutants of the equation there are, and those that its tests let live."""
     marked = equations.by_label(equations.tests(root))[label]
-    tests = [f"tests/{test.path.name}::{test.name.replace('.', '::')}" for test in marked]
+    tests = [f"{test.path.relative_to(root)}::{test.name.replace('.', '::')}" for test in marked]
     count, alive = 0, []
     for there in equations.by_label(equations.implementations(root)).get(label, []):
-        target = folder / "gentext" / there.path.name
+        target = folder / there.path.relative_to(root)
         source = there.path.read_text("utf-8")
         for mutant in mutants(source, there.line, there.end):
             target.write_text(mutant.source, "utf-8")

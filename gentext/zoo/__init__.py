@@ -6,13 +6,13 @@ Each is a pair of files in this folder: ``<name>.safetensors`` and the card, ``<
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from gentext import checkpoint
 from gentext.core import Model
-from gentext.tokenizer import Tokenizer
-from gentext.tokenizer import load as load_tokenizer
+from gentext.tokens.tokenizer import Tokenizer, from_json
+from gentext.training import checkpoint
 
 FOLDER = Path(__file__).parent
 
@@ -43,7 +43,15 @@ def classifier(data: str) -> Model | None:
 
 def tokenizer(name: str) -> Tokenizer:
     """The tokenizer of a model of texts; ``ValueError`` if ``name`` has none."""
-    return load_tokenizer(path(name))
+    return tokenizer_of(path(name))
+
+
+def tokenizer_of(path: str | os.PathLike[str]) -> Tokenizer:
+    """The tokenizer that the checkpoint ``path`` carries; ``ValueError`` if it has none."""
+    text = checkpoint.info(path).get("tokenizer")
+    if text is None:
+        raise ValueError(f"{path} holds no model of texts, so it has no tokenizer")
+    return from_json(text)
 
 
 def path(name: str) -> Path:

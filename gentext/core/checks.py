@@ -1,0 +1,104 @@
+"""What is refused, and in which words: counts, examples, labels, grey values."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_count(name: str, number: Any, least: int = 1) -> None:
+    """Raise ValueError unless ``number`` is a whole number, ``least`` or more."""
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
+        raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
+
+
+def check_examples(
+    x: Tensor, shape: tuple[int, ...], low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Raise ValueError unless ``x`` is a floating-point batch (n, *shape) within [low, high].
+
+    Values are looked at where that costs nothing: on the CPU, and outside ``torch.compile``.
+    """
+    if tuple(x.shape[1:]) != shape or len(x) == 0:
+        raise ValueError(
+            f"got a batch of shape {tuple(x.shape)}, but this model was built for "
+            f"(n, {', '.join(map(str, shape))}) with n >= 1: reshape the data or rebuild the model"
+        )
+    if not x.is_floating_point():
+        raise ValueError(f"got examples of {x.dtype}, but they must be floating-point: x.float()")
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    least, most = (float(v) for v in x.detach().aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise ValueError("got NaN or infinite values in the data: remove or replace them first")
+    if least < low or most > high:
+        raise ValueError(
+            f"got values from {least:g} to {most:g}, but this model needs them in "
+            f"[{low:g}, {high:g}]: scale the data, e.g. divide 8-bit images by 255"
+        )
+
+
+def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
+    """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1."""
+    if y.dtype != torch.int64 or tuple(y.shape) != (n,):
+        raise ValueError(
+            f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
+            "integers: y.long()"
+        )
+    if y.device.type == "meta" or torch.compiler.is_compiling():
+        return
+    low, high = (int(v) for v in y.aminmax())
+    if low < least or high >= classes:
+        raise ValueError(
+            f"got label {low if low < least else high}, but this model was built for {classes} "
+            f"classes: labels run from {least} to {classes - 1}"
+        )
+
+
+def numbers(x: Tensor, levels: int) -> Tensor:
+    """k = x (levels − 1), whole numbers; raises ValueError where ``x`` is anything else."""
+    check_grey_levels(levels)
+    if not x.is_floating_point():
+        raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
+    k = (x * (levels - 1)).round()
+    if not torch.compiler.is_compiling() and x.device.type == "cpu":
+        off = float((x * (levels - 1) - k).abs().max())
+        if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
+            raise ValueError(
+                f"these are not grey values k/{levels - 1}, k = 0 to {levels - 1}: give the number "
+                "of levels that the data have, and values in [0, 1]"
+            )
+    return k
+
+
+def check_grey_levels(levels: int) -> None:
+    """Raise ValueError unless there are two grey levels at least."""
+    if levels < 2:
+        raise ValueError(f"got levels={levels}; there are at least 2")
+
+
+def check_heads(width: int, heads: int, rotary: bool = False) -> None:
+    """Raise ValueError unless ``heads`` heads divide ``width`` (evenly for rotary positions)."""
+    if width < 1 or heads < 1 or width % heads or (rotary and width // heads % 2):
+        each = "an even number each" if rotary else "the same number each"
+        raise ValueError(
+            f"got width={width} and heads={heads}; the width is divided among the heads, {each}: "
+            "choose a multiple"
+        )
+
+
+def check_dropout(dropout: float) -> None:
+    """Raise ValueError unless ``dropout`` is a probability below one."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"got dropout={dropout}; it must be at least 0 and below 1")
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ValueError unless all are at least 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, but got {value}")

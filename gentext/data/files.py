@@ -1,0 +1,185 @@
+"""Finding, checking and reading the files of a data set on this machine."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from gentext.data.sources import SOURCES, RemoteFile
+
+BUNDLED = Path(__file__).parents[1] / "datasets"
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+NOTES = 4  # columns of what is noted of an emoji
+
+Splits = dict[str, tuple[np.ndarray, ...]]  # split -> images (uint8) or rows, labels, any notes
+
+
+def cache_folder(name: str) -> Path:
+    """Where a download of the full set ``name`` is kept."""
+    archive = SOURCES[name].archive
+    if archive is None:
+        raise ValueError(f"{name!r} comes whole with the package and needs no cache; load it")
+    return platformdirs.user_cache_path("gentext") / f"{name}-{archive.version}"
+
+
+def own_folder(name: str, root: str | Path | None = None) -> Path | None:
+    """The reader's folder with data of this name, in ``root`` or else in ``$GENTEXT_DATA``.
+
+    Raises:
+        FileNotFoundError: ``root`` is given and has none.
+    """
+    base = root or os.environ.get("GENTEXT_DATA")
+    if not base:
+        return None
+    archive = SOURCES[name].archive
+    folders = [Path(base) / inner for inner in (name, *(archive.folders if archive else ()))]
+    if root is not None:
+        folders.append(Path(base))
+    found = next((folder for folder in folders if _holds(name, folder)), None)
+    if found is None and root is not None:
+        files = f"{_file_names(name)} or {name}.npz" if archive else f"{name}.npz"
+        raise FileNotFoundError(f"{base} has no data of {name!r}; put {files} there")
+    return found
+
+
+def system_folder(name: str) -> Path | None:
+    """The folder of a system package with the full set ``name``, if it is installed."""
+    archive = SOURCES[name].archive
+    folder = Path(archive.system) if archive and archive.system else None
+    return folder if folder and _holds(name, folder) else None
+
+
+def kept_folder(name: str) -> Path | None:
+    """The cache, if the download was finished, or else the folder of a system package."""
+    archive = SOURCES[name].archive
+    if archive and all((cache_folder(name) / file.name).is_file() for file in archive.files):
+        return cache_folder(name)
+    return system_folder(name)
+
+
+def how_to_get(name: str) -> str:
+    """What the full set ``name`` is and the ways to get it, in one sentence."""
+    source, archive = SOURCES[name], SOURCES[name].archive
+    if archive is None:
+        return (
+            f"nobody serves more of {name!r} than is bundled ({source.bundled}): load it without "
+            f"full, or put {name}.npz of your own into $GENTEXT_DATA/{name}/"
+        )
+    return (
+        f"the full {source.title} ({source.full} images, {archive.megabytes:.1f} MB to download, "
+        f"licence {source.licence}) is not on this machine: download it by load({name!r}, "
+        f"full=True, download=True) or `gentext data fetch {name}`, or put {_file_names(name)} "
+        f"into $GENTEXT_DATA/{name}/"
+    )
+
+
+def _file_names(name: str) -> str:
+    archive = SOURCES[name].archive
+    return ", ".join(file.name for file in archive.files) if archive else ""
+
+
+def _holds(name: str, folder: Path) -> bool:
+    archive = SOURCES[name].archive
+    files = [_idx_path(folder, file) for file in archive.files] if archive else []
+    return (folder / f"{name}.npz").is_file() or any(path.is_file() for path in files)
+
+
+def _idx_path(folder: Path, file: RemoteFile) -> Path:
+    extracted = folder / file.name.removesuffix(".gz")
+    return extracted if extracted.is_file() else folder / file.name
+
+
+def read_bundled(name: str) -> Splits:
+    """The bundled arrays of ``name``."""
+    return _read_faces(BUNDLED / "faces.npz") if name == "faces" else _read_npz(name, BUNDLED)
+
+
+def read_folder(name: str, folder: Path) -> Splits:
+    """The arrays of ``name`` from ``<name>.npz`` or else the original idx files in ``folder``.
+
+    Raises:
+        ValueError: a file is missing, damaged, or not what it should be.
+    """
+    archive = SOURCES[name].archive
+    if archive is None or (folder / f"{name}.npz").is_file():
+        return _read_npz(name, folder)
+    arrays = [read_idx(_idx_path(folder, file), file) for file in archive.files]
+    return {"train": (arrays[0], arrays[1]), "test": (arrays[2], arrays[3])}
+
+
+def is_whole(path: Path, file: RemoteFile) -> bool:
+    """Whether ``path`` exists and decompresses to the bytes that ``file`` promises."""
+    return path.is_file() and _digest(_content(path)) == file.sha256
+
+
+def read_idx(path: Path, file: RemoteFile) -> np.ndarray:
+    """The array in an idx file, compressed or extracted, once its digest was found right.
+
+    Raises:
+        ValueError: the file is missing or is not the published one.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; put it beside the other files of this data set")
+    content = _content(path)
+    if _digest(content) != file.sha256:
+        raise ValueError(
+            f"{path} is damaged or is not the published {file.name} (its SHA-256 differs); "
+            "delete it and fetch it again"
+        )
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">i4", count=dimensions, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    """The decompressed bytes of a file; none at all if the compression is broken."""
+    content = path.read_bytes()
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return b""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_npz(name: str, folder: Path) -> Splits:
+    path = folder / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            splits = [s for s in ("train", "validation", "test") if f"x_{s}" in arrays]
+            read: Splits = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
+            if all(f"notes_{s}" in arrays for s in splits):
+                read = {s: (*read[s], arrays[f"notes_{s}"]) for s in splits}
+    except DAMAGED as error:
+        raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
+    kind = "rows as int16" if SOURCES[name].levels is None else "images as uint8"
+    wrong = any(str(x.dtype) != kind.split()[-1] for x, *_ in read.values())
+    if wrong or not {"train", "test"} <= read.keys():
+        raise ValueError(
+            f"{path} needs x_train, y_train, x_test and y_test with {kind}; "
+            "write it anew by numpy.savez"
+        )
+    if any(n.ndim != 2 or n.shape[1] != NOTES for _, _, *notes in read.values() for n in notes):
+        raise ValueError(
+            f"{path} needs notes of {NOTES} columns: code points, style, English and Chinese name"
+        )
+    return read
+
+
+def _read_faces(path: Path) -> Splits:
+    with np.load(path, allow_pickle=False) as arrays:
+        x = arrays["x"].transpose(0, 3, 1, 2)
+        y = np.stack([arrays[name] for name in SOURCES["faces"].attributes], axis=1)
+    return {"train": (x[:-600], y[:-600]), "test": (x[-600:], y[-600:])}

@@ -1,0 +1,165 @@
+"""Data as recipes train on them: images of few levels, continuous tables, tokens of all kinds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gentext.data import text, toys
+from gentext.data.dataset import Dataset, load
+from gentext.tokens.tokenizer import CHINESE, BPETokenizer, CharTokenizer, WordTokenizer, rows
+
+POEM = 33  # characters of the longest quatrain, and the end of the text
+SENTENCE = 64  # the longest row of a pair to translate
+PROMPT = 16  # the longest name of an emoji, and the end of the text
+LANGUAGES = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
+STYLES = {"noto": ("noto",), "fluent": ("fluent",), "both": ("noto", "fluent")}
+
+
+def images(dataset: Dataset, change: Callable[[Tensor], Tensor], **fields: Any) -> Dataset:
+    """The same data with the first tensor of each split changed."""
+    splits: dict[str, Any] = {
+        split: (change(tensors[0]), *tensors[1:]) if tensors else ()
+        for split in ("train", "validation", "test")
+        for tensors in (getattr(dataset, split),)
+    }
+    return replace(dataset, **splits, **fields)
+
+
+def binary(dataset: Dataset) -> Dataset:
+    """The same images with every value above one half set to 1 and the others to 0."""
+    return images(dataset, lambda x: (x > 0.5).float(), levels=2)
+
+
+def shuttle(*, unusual: bool = False, seed: int = 0) -> Dataset:
+    """The usual rows of the table ``shuttle``, made continuous, its long tails shortened.
+
+    Uniform noise in [0, 1) is added to the whole numbers. Each column is shifted by its median,
+    divided by its interquartile range, mapped by arsinh (which is linear near 0, logarithmic far
+    away), and brought to mean 0 and standard deviation 1. With ``unusual`` the other rows, in the
+    same units.
+    """
+    dataset = load("shuttle")
+    generator = torch.Generator().manual_seed(seed)
+    splits = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    rows = {
+        name: (x + torch.rand(x.shape, generator=generator), y) for name, (x, y) in splits.items()
+    }
+    x, y = rows["train"]
+    low, median, high = torch.quantile(x[y == 0], x.new_tensor([0.25, 0.5, 0.75]), dim=0)
+
+    def shortened(x: Tensor) -> Tensor:
+        return ((x - median) / (high - low)).asinh()
+
+    std, mean = torch.std_mean(shortened(x[y == 0]), 0)
+    kept: dict[str, Any] = {
+        name: ((shortened(x[y == int(unusual)]) - mean) / std,) for name, (x, y) in rows.items()
+    }
+    return replace(dataset, classes=(), **kept)
+
+
+def plane(name: str, n: int = 200_000) -> Dataset:
+    """The toy ``name`` with ``n`` points to train on, so many that none is learned by heart."""
+    points = toys.sample(name, n, generator=torch.Generator().manual_seed(3))[0]
+    return replace(load(name).without_labels(), train=(points,), classes=())
+
+
+def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:
+    """The same data with all but ``each`` labels of each class hidden as −1."""
+    x, y = dataset.train
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    hidden = torch.full_like(y, -1)
+    for label in y.unique():
+        kept = order[y[order] == label][:each]
+        hidden[kept] = label
+    return replace(dataset, train=(x, hidden))
+
+
+def pixels(dataset: Dataset) -> Dataset:
+    """The images as rows of tokens, 0 to levels − 1 from dark to light, row by row of the image."""
+    if dataset.levels is None:
+        raise ValueError(f"{dataset.name!r} has no grey levels to make tokens of")
+    most, size = dataset.levels - 1, math.prod(dataset.shape)
+    return images(
+        dataset.without_labels(),
+        lambda x: (x * most).round().long().flatten(1),
+        image_shape=dataset.shape,
+        shape=(size,),
+    )
+
+
+def codes(model: Any, dataset: Dataset, name: str) -> Dataset:
+    """The codes that a VQ-VAE gives to images, as rows of tokens; ``name`` is the model's."""
+    with torch.no_grad():
+        return images(
+            dataset.without_labels(),
+            lambda x: torch.cat([model.encode(part).flatten(1) for part in x.split(500)]),
+            name=f"codes of {name}",
+            shape=(math.prod(model.map),),
+            levels=len(model.quantizer.codebook),
+        )
+
+
+def shakespeare(length: int) -> Dataset:
+    """Shakespeare in overlapping rows of ``length`` characters."""
+    corpus = text.load("shakespeare")
+    return text.windows(corpus, CharTokenizer.fit(corpus.train), length, stride=length // 4)
+
+
+def poems() -> Dataset:
+    """Quatrains of the Tang, one in each row of POEM characters."""
+    corpus = text.load("tang")
+    return text.padded(corpus, CharTokenizer.fit(corpus.train), POEM)
+
+
+def translations(*, reverse: bool = False) -> Dataset:
+    """The rule-made pairs, English to Chinese, in byte pairs learned from both languages."""
+    corpus = text.load("pairs")
+    sides = (side for pair in corpus.train for side in pair)
+    tokenizer = BPETokenizer.fit(sides, size=1024, apart=CHINESE)
+    return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
+
+
+def captions(*, language: str = "both", style: str = "both", length: int = PROMPT) -> Dataset:
+    """Emoji, and their names as prompts: x (n, 3, 32, 32), then tokens (n, length).
+
+    One vocabulary serves English words and Chinese characters, and is the same whatever is chosen:
+    that of the names in training. Words that occur in other names only become UNKNOWN. Rows are
+    those of ``tokenizer.rows``, so a prompt of your own is
+    ``rows(dataset.tokenizer, ["red heart"], length, strict=True)``.
+
+    Arguments:
+        language: "en", "zh", or "both", which gives each picture twice, once under each name.
+        style: "noto", "fluent", or "both".
+        length: tokens of a row; a name ends in EOS, and PAD fills it up.
+
+    Raises ValueError for other choices, for a length that is too small for a name, and where
+    emoji.npz of your own has no names.
+    """
+    languages, styles = _choice("language", language, LANGUAGES), _choice("style", style, STYLES)
+    dataset = load("emoji")
+    if not dataset.notes:
+        raise ValueError(f"{dataset.source} has no names; add notes_train and so on to emoji.npz")
+    fitted = WordTokenizer.fit(
+        getattr(note, key) for note in dataset.notes["train"] for key in LANGUAGES["both"]
+    )
+    splits: dict[str, Any] = {}
+    notes: dict[str, tuple[Any, ...]] = {}
+    for split, noted in dataset.notes.items():
+        kept = [k for k, note in enumerate(noted) if note.style in styles for _ in languages]
+        notes[split] = tuple(noted[k] for k in kept)
+        names = [getattr(noted[k], languages[i % len(languages)]) for i, k in enumerate(kept)]
+        x = getattr(dataset, split)[0]
+        splits[split] = (x[torch.tensor(kept)], rows(fitted, names, length))
+    return replace(dataset, classes=(), tokenizer=fitted, notes=notes, **splits)
+
+
+def _choice(what: str, chosen: str, choices: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    if chosen not in choices:
+        raise ValueError(f"unknown {what} {chosen!r}: choose one of {', '.join(choices)}")
+    return choices[chosen]

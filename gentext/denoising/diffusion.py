@@ -1,0 +1,334 @@
+"""Diffusion: data are drowned in noise step by step, and a network learns the way back.
+
+The law of x_t given x_0 is known at every level, so training needs no simulation: draw a level,
+add noise, predict. The bound of the likelihood is a sum over levels of squared errors, weighed by
+what each level's signal-to-noise ratio has more than the next.
+
+Notation: ``x`` images in [0, 1] or other data as they come; ``x_0`` the same in [−1, 1]; ``x_t``
+with noise; ``t`` (n,) numbers of levels, 0 to T − 1; ``y`` labels, ``classes`` for none, or prompts
+(n, L) of token numbers, 0 for padding.
+
+Source: Sohl-Dickstein et al., ICML 2015; Ho et al., NeurIPS 2020; Kingma et al., NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gentext.core import Model, check_examples, numbers
+from gentext.core.draws import normal_like, spread
+from gentext.core.shapes import Batch, Labels, PerExample, Scalar
+from gentext.denoising import bound
+from gentext.denoising.bound import Terms
+from gentext.denoising.conditions import DROPPED as DROPPED
+from gentext.denoising.conditions import Conditions, Given
+from gentext.denoising.dit import DiT
+from gentext.denoising.guidance import cfg, classifier_guidance, inpaint, threshold
+from gentext.denoising.samplers import Denoiser, time_steps, walk
+from gentext.denoising.schedule import (
+    Schedule,
+    check_kind,
+    loss_weight,
+    make_schedule,
+    q_sample,
+    to_x0,
+)
+from gentext.denoising.unet import TimeMLP, UNet
+
+WEIGHTINGS = ("simple", "bound", "min-snr")
+NETS = {"unet": UNet, "mlp": TimeMLP, "dit": DiT}
+PART = 256  # examples in one pass of the network when nothing is trained
+TERMS = 32  # levels of the bound to draw unless told
+MOST = 5.0  # of the weight "min-snr"
+
+Classify = Callable[[Tensor, int], Tensor]  # log p(y | x_t) at a level number
+
+
+class Diffusion(Model):
+    """A denoising diffusion model.
+
+    Arguments:
+        net: "unet", "mlp", "dit" or a network called as net(x_t, t), with labels or prompts as
+            net(x_t, t, y); ``options`` are those of the first three.
+        schedule: "linear", "cosine", "line", "learned" or a ``Schedule``; ``steps`` its levels T,
+            of which the cleanest ``skip`` are left out.
+        shape: of one example; levels: grey levels of images in [0, 1], None for any other data.
+        predict: what the network gives, "eps", "x0" or "v".
+        weighting: "simple", the plain error of that; "bound"; "min-snr" (Hang et al., ICCV 2023).
+        classes: number of classes whose labels come with the data, 0 for none; vocab_size: number
+            of tokens of the prompts that come with them, of which 0 is padding, 0 for none.
+    """
+
+    def __init__(
+        self,
+        net: str | nn.Module = "unet",
+        schedule: str | Schedule = "cosine",
+        *,
+        shape: Sequence[int],
+        levels: int | None = 256,
+        steps: int = 1000,
+        skip: int = 0,
+        predict: str = "eps",
+        weighting: str = "simple",
+        classes: int = 0,
+        vocab_size: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.arguments = {"net": net, "schedule": schedule} | self.arguments
+        check_kind(predict)
+        if weighting not in WEIGHTINGS:
+            raise ValueError(
+                f"unknown weighting {weighting!r}: choose one of {', '.join(WEIGHTINGS)}"
+            )
+        self.shape, self.grey, self.classes = tuple(shape), levels, classes
+        self.conditions = Conditions(classes, vocab_size)
+        self.vocab_size = vocab_size
+        self.predict, self.weighting = predict, weighting
+        made = make_schedule(schedule, steps) if isinstance(schedule, str) else schedule
+        self.schedule = made.after(skip) if skip else made
+        self.net = self._network(net, options) if isinstance(net, str) else net
+
+    def _network(self, name: str, options: dict[str, Any]) -> nn.Module:
+        if name not in NETS:
+            raise ValueError(f"unknown net {name!r}: choose one of {', '.join(NETS)}, or give one")
+        if self.conditions.vocab_size:
+            if NETS[name] is TimeMLP:
+                raise ValueError(f"net {name!r} reads no text: choose unet or dit, or give one")
+            options = options | {"vocab_size": self.conditions.vocab_size}
+        return NETS[name](shape=self.shape, classes=self.classes, **options)
+
+    def check(self, x: Tensor, *labels: Tensor) -> None:
+        """Raise ValueError for data, labels or prompts that do not fit."""
+        if self.grey is None:
+            check_examples(x, self.shape)
+        else:
+            check_examples(x, self.shape, low=0.0, high=1.0)
+            numbers(x, self.grey)
+        for y in labels:
+            self.conditions.check(y, len(x))
+
+    def to_data(self, x_0: Batch) -> Batch:
+        """Images in [0, 1], in grey levels, from x_0; other data as they are."""
+        if self.grey is None:
+            return x_0
+        k = ((x_0 + 1) / 2 * (self.grey - 1)).round().clamp(0, self.grey - 1)
+        return k / (self.grey - 1)
+
+    def from_data(self, x: Batch) -> Batch:
+        """x_0: images in [0, 1] as [−1, 1], other data as they are."""
+        return x if self.grey is None else 2 * x - 1
+
+    def denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
+        """The x_0 that the network predicts from x_t at the levels t."""
+        if len(x_t) > PART and not torch.is_grad_enabled():
+            labels = [None] * len(x_t) if y is None else y.split(PART)
+            parts = zip(x_t.split(PART), t.split(PART), labels, strict=False)
+            return torch.cat([self.denoise(*part) for part in parts])
+        prediction = self.net(x_t, t, *self._shown(x_t, y))
+        return to_x0(self.predict, prediction, x_t, self.schedule.at(t, len(self.shape)))
+
+    def _shown(self, x_t: Batch, y: Given | None) -> tuple[Given, ...]:
+        """The labels or prompts to show the network; in training some are hidden."""
+        return self.conditions.shown(y, len(x_t), x_t.device, hide=self.training)
+
+    def loss(self, x: Batch, y: Given | None = None) -> Scalar:
+        """The mean squared error of the prediction, at levels and with noise drawn afresh.
+
+        With ``weighting="bound"``, the negative bound in nats; with "min-snr" the error of x_0
+        times min(SNR, 5).
+
+        Equation: :eq:`eq-diff-simple`
+        """
+        if self.weighting == "bound":
+            return -self.elbo(x, y, terms=1).mean()
+        x_0 = self.from_data(x)
+        t = spread(x_0, len(self.schedule))
+        level, eps = self.schedule.at(t, len(self.shape)), torch.randn_like(x_0)
+        x_t = q_sample(x_0, eps, level)
+        target = {"eps": eps, "x0": x_0, "v": level.alpha * eps - level.sigma * x_0}[self.predict]
+        error = (self.net(x_t, t, *self._shown(x_t, y)) - target).square()
+        if self.weighting == "min-snr":
+            error = error * level.snr.clamp(max=MOST) / loss_weight(self.predict, level)
+        return error.mean()
+
+    def elbo(
+        self,
+        x: Batch,
+        y: Given | None = None,
+        *,
+        terms: int | None = TERMS,
+        first: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
+        """A lower bound of log p(x), or of log p(x | y), in nats; one draw of the noise.
+
+        ``terms`` of the T levels are drawn, one from each of as many equal ranges, None for all;
+        the bound is right on average. ``first`` is the level where the chain begins.
+
+        Equation: :eq:`eq-diff-vlb`
+        """
+        parts = self.elbo_terms(x, y, terms=terms, first=first, generator=generator)
+        return -(parts.prior + parts.levels + parts.reconstruction)
+
+    def elbo_terms(
+        self,
+        x: Batch,
+        y: Given | None = None,
+        *,
+        terms: int | None = TERMS,
+        first: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Terms:
+        """The three parts of the bound, in nats: at the last level, between levels, at the first.
+
+        Equation: :eq:`eq-diff-vlb`
+        """
+        self.check(x, *([] if y is None else [y]))
+        x_0, levels = self.from_data(x), []
+        for low, high in pairwise(bound.ranges(first, len(self.schedule), terms)):
+            t = low + spread(x, high - low, generator)
+            levels.append((high - low) * self.level_kl(x, t, y, generator=generator))
+        return Terms(
+            bound.prior_kl(x_0, self.schedule.at(len(self.schedule) - 1)),
+            torch.stack(levels).sum(0),
+            self._reconstruction(x_0, first, generator),
+        )
+
+    def level_kl(
+        self,
+        x: Batch,
+        t: Labels,
+        y: Given | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
+        """KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) in nats, of one draw of x_t at levels t.
+
+        Equation: :eq:`eq-diff-snr`
+        """
+        x_0, level = self.from_data(x), self.schedule.at(t, len(self.shape))
+        predicted = self.denoise(q_sample(x_0, normal_like(x_0, generator), level), t, y)
+        if self.grey is not None and not self.training:
+            predicted = predicted.clamp(-1, 1)  # never farther from x_0, which is in there
+        return bound.step_kl(x_0, predicted, self.schedule.at(t), self.schedule.at(t - 1))
+
+    def _reconstruction(
+        self, x_0: Batch, first: int, generator: torch.Generator | None
+    ) -> PerExample:
+        """−log p(x_0 | x_1), for data that are not grey its mean."""
+        level = self.schedule.at(first)
+        width = level.sigma / level.alpha
+        if self.grey is None:
+            return bound.continuous_nll(x_0, width)
+        return self._decode(x_0, x_0 + width * normal_like(x_0, generator), width)
+
+    def _decode(self, x_0: Batch, seen: Batch, width: Tensor) -> PerExample:
+        """−log p(x_0 | x_1) of grey values, where ``seen`` is x_1/α."""
+        assert self.grey is not None
+        return bound.grey_nll(x_0, seen, width, self.grey)
+
+    def denoiser(
+        self,
+        y: Given | None = None,
+        *,
+        guidance: float = 0.0,
+        classifier: Classify | None = None,
+        clip: str = "static",
+    ) -> Denoiser:
+        """x_0 from x_t and t, steered by y and ``guidance`` w, or by a classifier of x_t.
+
+        ``classifier`` gives log p(y | x_t) for x_t and a level number.
+        """
+        self.conditions.check_steering(y, guidance, classifier is not None)
+        clip = clip if self.grey is not None else "none"
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            x_0 = self.denoise(x_t, t, y)
+            if classifier is not None:
+                at, level = int(t[0]), self.schedule.at(int(t[0]))
+                x_0 = classifier_guidance(x_0, x_t, lambda x: classifier(x, at), level, guidance)
+            elif guidance:
+                x_0 = cfg(x_0, self.denoise(x_t, t), guidance)
+            return threshold(x_0, clip)
+
+        return predict
+
+    def sample(
+        self,
+        n: int,
+        y: Given | None = None,
+        *,
+        sampler: str = "dpm++",
+        steps: int = 20,
+        guidance: float = 0.0,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Batch:
+        """``n`` draws, of the classes ``y`` or else of all, by "ddpm", "ddim", "dpm++" or "heun".
+
+        The ``options`` are those of ``trajectory``.
+        """
+        *_, x_0 = self.trajectory(
+            n, y, sampler=sampler, steps=steps, guidance=guidance, generator=generator, **options
+        )
+        return self.to_data(x_0)
+
+    @torch.no_grad()
+    def trajectory(
+        self,
+        n: int,
+        y: Given | None = None,
+        *,
+        sampler: str = "dpm++",
+        steps: int = 20,
+        eta: float = 0.0,
+        spacing: str = "log-snr",
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Iterator[Batch]:
+        """x after every step of a sampler, as the network sees it.
+
+        ``eta`` is the share of noise of "ddim" and "dpm++", ``spacing`` that of ``time_steps``, the
+        ``options`` those of ``denoiser``.
+        """
+        like = next(self.parameters()).new_empty((n, *self.shape))
+        yield from walk(
+            self.denoiser(y, **options),
+            self.schedule,
+            normal_like(like, generator),
+            sampler=sampler,
+            levels=time_steps(self.schedule, steps, spacing),
+            draw=lambda x: normal_like(x, generator),
+            eta=eta,
+        )
+
+    @torch.no_grad()
+    def inpaint(
+        self,
+        x: Batch,
+        mask: Tensor,
+        y: Given | None = None,
+        *,
+        steps: int = 50,
+        repeats: int = 5,
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Batch:
+        """Examples that are ``x`` where ``mask`` is true, and drawn to go with it elsewhere."""
+        self.check(x)
+        drawn = inpaint(
+            self.denoiser(y, **options),
+            self.schedule,
+            self.from_data(x),
+            mask,
+            levels=time_steps(self.schedule, steps),
+            draw=lambda x: normal_like(x, generator),
+            repeats=repeats,
+        )
+        return self.to_data(drawn)

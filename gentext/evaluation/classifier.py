@@ -1,0 +1,155 @@
+"""Classifiers of images: what they see in an image, and how sure they are of its class.
+
+The features of a classifier are the space in which samples are compared with data, and the
+gradient of its log-probability steers a diffusion towards a class.
+
+Notation: ``y`` classes, ``log_snr`` log α²/σ² of x_t = α x_0 + σ ε with α² + σ² = 1.
+
+Source: Heusel et al., NeurIPS 2017 (features); Dhariwal and Nichol, NeurIPS 2021 (guidance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gentext.core import Model, check_examples, check_labels
+from gentext.core.checks import check_dropout
+from gentext.core.shapes import Batch, Flat, Labels, PerExample, Scalar
+
+GROUPS = 8  # of the normalisations
+SMALLEST = 7  # the resolution is halved until no side is longer
+NOISE = 9.0  # log SNR of the training runs from −NOISE to NOISE
+
+
+class Features(nn.Sequential):
+    """Maps images of ``shape`` to ``features`` numbers; the channels double as the image halves."""
+
+    def __init__(self, shape: Sequence[int], channels: int, features: int, dropout: float) -> None:
+        inputs, *sides = shape
+        layers: list[nn.Module] = []
+        while max(sides) > SMALLEST:
+            layers += [*_block(inputs, channels, 2), *_block(channels, channels, 1)]
+            inputs, channels, sides = channels, 2 * channels, [(side + 1) // 2 for side in sides]
+        values = inputs * sides[0] * sides[1]
+        head = (nn.Dropout(dropout), nn.Linear(values, features), nn.SiLU())
+        super().__init__(*layers, nn.Flatten(), *head)
+
+
+class ImageClassifier(Model):
+    """What both classifiers have: features of images, and a last layer with a number a class."""
+
+    extra = 0  # channels that the features see beside those of the image
+
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        classes: int,
+        channels: int = 32,
+        features: int = 64,
+        dropout: float = 0.0,
+        mirror: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_sizes(shape, classes, channels, features)
+        check_dropout(dropout)
+        self.shape, self.classes, self.mirror = tuple(shape), classes, mirror
+        seen = (shape[0] + self.extra, *shape[1:])
+        self.features = Features(seen, channels, features, dropout)
+        self.last = nn.Linear(features, classes)
+
+    def check(self, x: Tensor, y: Tensor) -> None:
+        """Raise ValueError where images or labels do not fit this model."""
+        check_examples(x, self.shape, 0.0, 1.0)
+        check_labels(y, len(x), self.classes)
+
+    def turned(self, x: Batch) -> Batch:
+        """With ``mirror``, while it trains: half of the images from left to right."""
+        if not (self.mirror and self.training):
+            return x
+        half = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
+        return torch.where(half, x.flip(-1), x)
+
+
+class Classifier(ImageClassifier):
+    """p(y | x): a small convolutional network that sorts images in [0, 1] into ``classes``.
+
+    Its last hidden layer of ``features`` units is the code of an image; ``dropout`` is that of the
+    values it sees. With ``mirror`` training turns half of the images from left to right.
+    """
+
+    def encode(self, x: Batch) -> Flat:
+        """What the last layer sees of images: (n, features)."""
+        check_examples(x, self.shape, 0.0, 1.0)
+        return self.features(x)
+
+    def logits(self, x: Batch) -> Float[Tensor, "n classes"]:
+        """log p(y | x) of every class but for a constant of each image."""
+        return self.last(self.encode(x))
+
+    def loss(self, x: Batch, y: Labels) -> Scalar:
+        """−log p(y | x), the mean over the batch, in nats."""
+        return cross_entropy(self.logits(self.turned(x)), y)
+
+    def predict(self, x: Batch) -> Labels:
+        """The most probable class of each image."""
+        return self.logits(x).argmax(1)
+
+    def accuracy(self, x: Batch, y: Labels) -> Scalar:
+        """The share of images whose most probable class is ``y``."""
+        return (self.predict(x) == y).float().mean()
+
+
+class NoisyClassifier(ImageClassifier):
+    """p(y | x_t): a classifier of images in noise, which is told how much of it there is.
+
+    x_0 are the images mapped from [0, 1] to [−1, 1]; the sizes are those of ``Classifier``.
+
+    Source: Dhariwal and Nichol, NeurIPS 2021.
+    """
+
+    extra = 1
+
+    def logits(self, x_t: Batch, log_snr: Tensor) -> Float[Tensor, "n classes"]:
+        """log p(y | x_t) but for a constant; ``log_snr`` () or (n,) enters as one channel more."""
+        check_examples(x_t, self.shape)
+        level = log_snr.to(x_t).clamp(-NOISE, NOISE).expand(len(x_t)) / NOISE
+        plane = level[:, None, None, None].expand(-1, 1, *self.shape[1:])
+        return self.last(self.features(torch.cat([x_t, plane], 1)))
+
+    def class_log_prob(self, x_t: Batch, y: Labels, log_snr: Tensor) -> PerExample:
+        """log p(y | x_t) in nats, for x_t with α² + σ² = 1."""
+        return -cross_entropy(self.logits(x_t, log_snr), y, reduction="none")
+
+    def loss(self, x: Batch, y: Labels) -> Scalar:
+        """−log p(y | x_t) in nats, at a log SNR drawn uniformly for each image; the mean."""
+        check_examples(x, self.shape, 0.0, 1.0)
+        log_snr = NOISE * (2 * torch.rand(len(x), device=x.device) - 1)
+        alpha, sigma = (torch.sigmoid(s)[:, None, None, None].sqrt() for s in (log_snr, -log_snr))
+        x_t = alpha * (2 * self.turned(x) - 1) + sigma * torch.randn_like(x)
+        return -self.class_log_prob(x_t, y, log_snr).mean()
+
+
+def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+    """A convolution, a normalisation and SiLU."""
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+    return convolution, nn.GroupNorm(GROUPS, outputs), nn.SiLU()
+
+
+def _check_sizes(shape: Sequence[int], classes: int, channels: int, features: int) -> None:
+    """Raise ValueError unless there are images, classes, groups of channels and features."""
+    if len(shape) != 3 or max(shape[1:]) <= SMALLEST:
+        raise ValueError(
+            f"got shape {tuple(shape)}; give images (c, h, w), longer than {SMALLEST} on a side"
+        )
+    if classes < 2:
+        raise ValueError(f"classes must be at least 2, but got {classes}")
+    if features < 1:
+        raise ValueError(f"features must be at least 1, but got features={features}")
+    if channels < GROUPS or channels % GROUPS:
+        raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")

@@ -1,0 +1,357 @@
+"""Normalizing flows: exact densities by the change of variables.
+
+A flow maps data x by an invertible f to z of a known density, and counts by a determinant how f
+stretches space: ``log p(x) = log p(z) + log |det ∂f/∂x|``. It is trained by maximum likelihood and
+draws by mapping z back.
+
+Notation: ``x`` data, ``z`` = f(x); ``log_det`` ``= log |det ∂z/∂x|``, one number an example;
+``context`` what a conditional density is given; ``u`` noise that makes discrete values continuous.
+
+Source: Rezende and Mohamed, ICML 2015; Dinh et al., ICLR 2017; Papamakarios et al., JMLR 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gentext.core import Model, check_examples
+from gentext.core.shapes import Context, Flat, PerExample, Scalar
+from gentext.flows.transforms import (
+    BOUND,
+    Compose,
+    Coupling,
+    Inverse,
+    MaskedAutoregressive,
+    Spline,
+    Transform,
+)
+
+
+class NormalBase(nn.Module):
+    """The standard normal density of ``features`` values."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def log_prob(self, z: Flat) -> PerExample:
+        """log p(z) in nats."""
+        return -0.5 * (z.square().sum(1) + self.features * math.log(2 * math.pi))
+
+    def sample(
+        self,
+        n: int,
+        like: Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Flat:
+        """``n`` draws, of the type and on the device of ``like``, scaled by ``temperature``."""
+        shape = (n, self.features)
+        z = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+        return z if temperature == 1 else z * temperature
+
+
+class UniformBase(nn.Module):
+    """The uniform density of ``features`` values between ``low`` and ``high``, 0 elsewhere."""
+
+    def __init__(self, features: int, low: float = -1.0, high: float = 1.0) -> None:
+        super().__init__()
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"got low={low}, high={high}; give two finite numbers low < high")
+        self.features, self.low, self.high = features, low, high
+
+    def log_prob(self, z: Flat) -> PerExample:
+        """log p(z) in nats, −∞ outside."""
+        inside = ((z >= self.low) & (z <= self.high)).all(1)
+        each = -self.features * math.log(self.high - self.low)
+        return torch.where(inside, z.new_full((len(z),), each), -math.inf)
+
+    def sample(
+        self,
+        n: int,
+        like: Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Flat:
+        """``n`` draws, at a ``temperature`` below 1 nearer to the middle."""
+        if temperature > 1:
+            raise ValueError(f"got temperature={temperature}; of a bounded base it is at most 1")
+        shape = (n, self.features)
+        u = torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
+        return self.low + (self.high - self.low) * (0.5 + temperature * (u - 0.5))
+
+
+class MixtureBase(nn.Module):
+    """A learned mixture of ``components`` diagonal normals: a base with as many modes."""
+
+    def __init__(self, features: int, components: int) -> None:
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"got components={components}; there must be at least 1")
+        self.features = features
+        self.weights = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(torch.randn(components, features))
+        self.log_scales = nn.Parameter(torch.zeros(components, features))
+
+    def log_prob(self, z: Flat) -> PerExample:
+        """log Σ_k π_k N(z; μ_k, σ_k) in nats."""
+        offsets = (z[:, None] - self.means) * (-self.log_scales).exp()
+        each = -0.5 * offsets.square().sum(2) - self.log_scales.sum(1)
+        constant = 0.5 * self.features * math.log(2 * math.pi)
+        return (each + self.weights.log_softmax(0)).logsumexp(1) - constant
+
+    def sample(
+        self,
+        n: int,
+        like: Tensor,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Flat:
+        """``n`` draws, at a ``temperature`` below 1 nearer to the means."""
+        k = torch.multinomial(self.weights.softmax(0), n, replacement=True, generator=generator)
+        shape = (n, self.features)
+        noise = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+        return self.means[k] + self.log_scales[k].exp() * noise * temperature
+
+
+class Flow(Model):
+    """The density of x when f(x) has the density ``base``, for the composition f of ``transforms``.
+
+    Source: Rezende and Mohamed, ICML 2015.
+    """
+
+    def __init__(self, *, base: Any, transforms: Sequence[Transform], context: int = 0) -> None:
+        super().__init__()
+        self.base, self.map, self.context = base, Compose(transforms), context
+
+    def log_prob(self, x: Flat, context: Context | None = None) -> PerExample:
+        """log p(x), or log p(x | context), in nats.
+
+        Equation: :eq:`eq-flow-cov`
+        """
+        self._check(x, context)
+        z, log_det = self.map(x, context)
+        return self.base.log_prob(z) + log_det
+
+    def loss(self, x: Flat, context: Context | None = None) -> Scalar:
+        """The mean of −log p(x), in nats: up to the data's entropy, KL(data ‖ model).
+
+        It is also the divergence of f(data) from the base.
+
+        Equation: :eq:`eq-flow-kl`
+        """
+        return -self.log_prob(x, context).mean()
+
+    def encode(self, x: Flat, context: Context | None = None) -> Flat:
+        """z = f(x)."""
+        self._check(x, context)
+        return self.map(x, context)[0]
+
+    def decode(self, z: Flat, context: Context | None = None) -> Flat:
+        """x with f(x) = z."""
+        self._check(z, context)
+        return self.map.inverse_and_log_det(z, context)[0]
+
+    def sample(
+        self,
+        n: int,
+        context: Context | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Flat:
+        """``n`` draws; below 1, the ``temperature`` brings z nearer to the modes of the base."""
+        if n < 1:
+            raise ValueError(f"got n={n}; ask for at least 1 draw")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"got temperature={temperature}; it must be at least 0, and finite")
+        self._check_context(n, context)
+        like = next(self.parameters(), torch.empty(0))
+        quiet = torch.no_grad if torch.compiler.is_compiling() else torch.inference_mode
+        training = self.training
+        self.eval()
+        try:
+            with quiet():
+                z = self.base.sample(n, like, generator, temperature)
+                x = self.map.inverse_and_log_det(z, context)[0]
+        finally:
+            self.train(training)
+        return x.clone()  # outside, so that gradients may be taken with them
+
+    def check(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Raise ValueError for data that a flow cannot be trained on."""
+        self._check(x, context)
+        if isinstance(self.base, UniformBase):
+            with torch.no_grad():
+                outside = self.log_prob(x, context).isinf()
+            if bool(outside.any()):
+                raise ValueError(
+                    f"{int(outside.sum())} of {len(x)} examples have density 0, as the base is "
+                    "bounded: scale the data into it, or take base='normal'"
+                )
+        for values in (x.flatten()[:20_000], *x[:2000].t()):
+            if len(values) <= 1000 or len(values.unique()) >= len(values) / 20:
+                continue
+            raise ValueError(
+                f"these data take {len(values.unique())} values only, on which a density can grow "
+                "without bound: add noise with gt.dequantization.dequantize, or use an ImageFlow"
+            )
+
+    def _check(self, x: Tensor, context: Tensor | None) -> None:
+        check_examples(x, (self.base.features,))
+        self._check_context(len(x), context)
+
+    def _check_context(self, n: int, context: Tensor | None) -> None:
+        shape = None if context is None else tuple(context.shape)
+        expected = (n, self.context) if self.context else None
+        if shape != expected:
+            raise ValueError(
+                f"got a context of shape {shape}, but this flow was built for {expected}: pass "
+                "one row for each example, or build it with context= their length"
+            )
+        if context is not None:
+            check_examples(context, (self.context,))
+
+
+BASES = {"normal": NormalBase, "uniform": UniformBase}
+
+
+def _base(base: str | int, features: int, *, bounded: bool = False) -> nn.Module:
+    if isinstance(base, int):
+        return MixtureBase(features, base)
+    if base not in BASES:
+        raise ValueError(
+            f"unknown base {base!r}: choose one of {', '.join(BASES)}, "
+            "or a number of normals to mix"
+        )
+    if base == "uniform" and not bounded:
+        raise ValueError(
+            "affine layers stretch without end, and push data out of a uniform base: use an NSF, "
+            "or base='normal'"
+        )
+    return BASES[base](features)
+
+
+class RealNVP(Flow):
+    """Affine couplings that change the even and the odd values in turn.
+
+    Arguments:
+        features: values of an example, at least 2; context: length of what it is conditioned on.
+        transforms: number of layers; hidden: sizes of the hidden layers of each one's network.
+        dropout: share of the hidden units that are left out in training.
+        base: "normal", or the number of normals in a learned mixture.
+
+    Source: Dinh et al., ICLR 2017.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        context: int = 0,
+        transforms: int = 8,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
+        base: str | int = "normal",
+    ) -> None:
+        layers = [
+            Coupling(features, odd=odd, context=context, hidden=hidden, dropout=dropout)
+            for odd in _turns(transforms)
+        ]
+        super().__init__(base=_base(base, features), transforms=layers, context=context)
+
+
+class NSF(Flow):
+    """Neural spline flow: rational-quadratic splines of ``bins`` bins instead of affine maps.
+
+    They bend what lies within ±5 (±1 for a uniform base): scale the data to fit. With
+    ``autoregressive`` each value depends on all before it, instead of one half on the other.
+
+    Arguments: the others as of ``RealNVP``; base: also "uniform" on [-1, 1].
+
+    Source: Durkan et al., NeurIPS 2019.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        context: int = 0,
+        transforms: int = 4,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
+        bins: int = 8,
+        autoregressive: bool = False,
+        base: str | int = "normal",
+    ) -> None:
+        layer: Any = MaskedAutoregressive if autoregressive else Coupling
+        turn, bound = "reverse" if autoregressive else "odd", 1.0 if base == "uniform" else BOUND
+        options = {"context": context, "hidden": hidden, "dropout": dropout}
+        layers = [
+            layer(features, bend=Spline(bins, bound), **options, **{turn: odd})
+            for odd in _turns(transforms)
+        ]
+        start = _base(base, features, bounded=True)
+        super().__init__(base=start, transforms=layers, context=context)
+
+
+class MAF(Flow):
+    """Masked autoregressive flow: one pass to score, one value after the other to draw.
+
+    A layer is an autoregressive model with Gaussian conditionals; the next one models its noise,
+    in the reverse order.
+
+    Arguments: as of ``RealNVP``.
+
+    Equation: :eq:`eq-flow-maf`
+
+    Source: Papamakarios et al., NeurIPS 2017.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        context: int = 0,
+        transforms: int = 4,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
+        base: str | int = "normal",
+    ) -> None:
+        layers = [
+            MaskedAutoregressive(
+                features, reverse=odd, context=context, hidden=hidden, dropout=dropout
+            )
+            for odd in _turns(transforms)
+        ]
+        super().__init__(base=_base(base, features), transforms=layers, context=context)
+
+
+class IAF(MAF):
+    """Inverse autoregressive flow: the maps of an ``MAF`` read backwards, so that drawing is fast.
+
+    Arguments: as of ``RealNVP``.
+
+    Equation: :eq:`eq-flow-maf`
+
+    Source: Kingma et al., NeurIPS 2016.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        if options.get("dropout"):
+            raise ValueError("an IAF is scored one value after the other, without dropout: use 0")
+        super().__init__(**options)
+        layers: Any = self.map.transforms
+        self.map = Compose([Inverse(layer) for layer in layers])
+
+
+def _turns(transforms: int) -> list[bool]:
+    """Whether each of the layers takes the odd half, or the reverse order."""
+    if transforms < 1:
+        raise ValueError(f"got transforms={transforms}; a flow has at least 1")
+    return [bool(k % 2) for k in range(transforms)]

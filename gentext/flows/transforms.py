@@ -1,0 +1,392 @@
+"""Invertible layers with cheap determinants: what normalizing flows are made of.
+
+Coupling layers change one half of the values by functions of the other; autoregressive layers
+change each by functions of those before it. Both have triangular Jacobians, whose determinants are
+products of slopes.
+
+Notation: ``x`` before, ``z`` = f(x) after; ``log_det`` the log of the Jacobian's determinant;
+``s``, ``a`` log scales, ``t``, ``mean`` shifts; ``context`` what a conditional density is given.
+
+Source: Dinh et al., ICLR 2017; Papamakarios et al., NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gentext.core import plain_precision
+from gentext.flows import spline, spline_kernel
+from gentext.nn.masked import MaskedMLP, to_columns
+from gentext.nn.nets import mlp
+
+BOUND = 5.0  # splines bend what lies within ±BOUND
+LOG_SCALE = 3.0  # most that an affine layer scales by, as a logarithm
+
+Mapped = tuple[Tensor, Tensor]  # what a transform gives: values (n, *event), log_det (n,)
+
+
+class Transform(nn.Module):
+    """An invertible map f of examples (n, *event), in both directions with its log-determinant."""
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """``z = f(x)`` and ``log |det ∂z/∂x|``."""
+        raise NotImplementedError
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """x with f(x) = z, and ``log |det ∂x/∂z|``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """As ``forward_and_log_det``."""
+        return self.forward_and_log_det(x, context)
+
+
+class Compose(Transform):
+    """One transform after the other; the log-determinants add.
+
+    Equation: :eq:`eq-flow-cov`
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """z after the last transform."""
+        total = x.new_zeros(len(x))
+        for transform in self.transforms:
+            x, log_det = transform.forward_and_log_det(x, context)  # type: ignore[operator]
+            total = total + log_det
+        return x, total
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """x before the first."""
+        total = z.new_zeros(len(z))
+        for transform in reversed(self.transforms):
+            z, log_det = transform.inverse_and_log_det(z, context)  # type: ignore[operator]
+            total = total + log_det
+        return z, total
+
+
+class Bend(nn.Module):
+    """How a layer maps each value, given the parameters that a network made for it.
+
+    Maps (d, n) elementwise by parameters (per_value, d, n): the batch is the last axis, for speed.
+    ``start`` are the parameters of the identity.
+    """
+
+    per_value: int
+    start: Tensor
+
+    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
+        """z and log dz/dx, both (d, n)."""
+        raise NotImplementedError
+
+    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
+        """x and log dx/dz."""
+        raise NotImplementedError
+
+
+class Affine(Bend):
+    """z = x eˢ + t, with s within ±``LOG_SCALE`` so that no network can overflow it.
+
+    Equation: :eq:`eq-flow-coupling`
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.per_value, self.start = 2, torch.zeros(2)
+
+    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
+        """z and s."""
+        raw, t = parameters
+        s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        return torch.addcmul(t, x, s.exp()), s
+
+    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
+        """x = (z − t) e⁻ˢ and −s."""
+        raw, t = parameters
+        s = -LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        return (z - t) * s.exp(), s
+
+
+class Spline(Bend):
+    """A rational-quadratic spline of ``bins`` bins within ±``bound``, the identity outside."""
+
+    def __init__(self, bins: int = 8, bound: float = BOUND) -> None:
+        super().__init__()
+        if not 0 < bound < math.inf:
+            raise ValueError(f"got bound={bound}; it must be above 0 and finite")
+        self.per_value, self.bound = spline.parameters_per_value(bins), bound
+        self.start = spline.identity_parameters(bins)
+
+    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
+        """z and log dz/dx."""
+        return spline_kernel.bend(parameters, x, self.bound)
+
+    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
+        """x and log dx/dz."""
+        return spline_kernel.bend(parameters, z, self.bound, inverse=True)
+
+
+class Coupling(Transform):
+    """Bends one half of the values by functions of the other half, which stays as it is.
+
+    The Jacobian is triangular, with the slopes of ``bend`` on its diagonal; the inverse needs no
+    inverse of the network.
+
+    Arguments:
+        features: how many values, at least 2; odd: whether those at odd places are bent, rather
+            than those at even ones; context: length of the vectors that it is conditioned on.
+        bend: ``Affine()`` or ``Spline(bins)``; hidden: sizes of the network's hidden layers.
+        dropout: share of the hidden units that are left out in training.
+
+    Equation: :eq:`eq-flow-coupling`
+
+    Source: Dinh et al., ICLR 2017.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        bend: Bend | None = None,
+        odd: bool = False,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if features < 2:
+            raise ValueError(
+                f"got features={features}; a coupling needs two parts, one to bend and one to read"
+            )
+        self.odd, self.bend = int(odd), bend or Affine()
+        self.bent = len(range(self.odd, features, 2))
+        inputs, outputs = features - self.bent + context, self.bend.per_value * self.bent
+        self.net = mlp(inputs, outputs, hidden, dropout=dropout)
+        _start(self.net[-1], self.bend.start.repeat_interleave(self.bent))
+
+    def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Mapped:
+        halves = _halves(x.t())  # a row has one value of all examples
+        bent, kept = halves[self.odd], halves[1 - self.odd]
+        read = kept.t() if context is None else torch.cat([kept.t(), context], 1)
+        parameters = to_columns(self.net, read).unflatten(0, (self.bend.per_value, self.bent))
+        parameters = parameters.to(x.dtype)  # autocast's 16 bits are not for slopes
+        changed, slopes = (self.bend.inverse if inverse else self.bend)(parameters, bent)
+        pair = (kept, changed) if self.odd else (changed, kept)
+        return _interleave(*pair).t(), slopes.sum(0)
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """z, and the sum of the log slopes."""
+        return self._map(x, context, inverse=False)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """x, at the same cost."""
+        return self._map(z, context, inverse=True)
+
+
+def _halves(rows: Tensor) -> Sequence[Tensor]:
+    """The even rows and the odd ones."""
+    if len(rows) % 2:
+        return rows[::2], rows[1::2]
+    return rows.unflatten(0, (-1, 2)).unbind(1)
+
+
+def _interleave(even: Tensor, odd: Tensor) -> Tensor:
+    """The rows of both in turn, ``even`` first, which may have one more."""
+    whole = torch.stack([even[: len(odd)], odd], 1).flatten(0, 1)
+    return whole if len(even) == len(odd) else torch.cat([whole, even[-1:]])
+
+
+def _start(layer: nn.Module, bias: Tensor) -> None:
+    """Let a network begin as the constant ``bias``, so that its layer begins as the identity."""
+    assert isinstance(layer, nn.Linear)
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.bias.copy_(bias)
+
+
+class ShiftAndScale(Bend):
+    """z = (x − μ) e⁻ᵃ: a Gaussian of mean μ and standard deviation eᵃ becomes a standard one.
+
+    Equation: :eq:`eq-flow-maf`
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.per_value, self.start = 2, torch.zeros(2)
+
+    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
+        """z and −a."""
+        mean, raw = parameters
+        a = -LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        return (x - mean) * a.exp(), a
+
+    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
+        """x = z eᵃ + μ and a."""
+        mean, raw = parameters
+        a = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
+        return torch.addcmul(mean, z, a.exp()), a
+
+
+class MaskedAutoregressive(Transform):
+    """Bends each value by functions of those before it: all at once forward, in turn backward.
+
+    The parameters of value i are made by a masked network from x_<i. To invert, x_1 comes first,
+    which gives the parameters of x_2, and so on.
+
+    Arguments: as of ``Coupling``; with ``reverse`` the last value comes first.
+
+    Equation: :eq:`eq-flow-maf`
+
+    Source: Papamakarios et al., NeurIPS 2017.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        bend: Bend | None = None,
+        reverse: bool = False,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"got features={features}; there must be at least 1")
+        if any(units < features - 1 for units in hidden):
+            raise ValueError(
+                f"got hidden={tuple(hidden)}; give each layer at least {features - 1} units, or "
+                f"the last of {features} features sees only some of those before it"
+            )
+        self.bend = bend or ShiftAndScale()
+        self.net = MaskedMLP(
+            features,
+            hidden,
+            outputs=self.bend.per_value,
+            context=context,
+            reverse=reverse,
+            dropout=dropout,
+        )
+        _start(self.net.layers[-1], self.bend.start.repeat_interleave(features))
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """z, all values at once."""
+        z, slopes = self.bend(self.net.columns(x, context).to(x.dtype), x.t())
+        return z.t(), slopes.sum(0)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """x, one value after the other."""
+        reader, rows = self.net.read(len(z), context), z.t().split(1)
+        found, slopes = list(rows), []
+        for d in self.net.order:
+            found[d], slope = self.bend.inverse(reader.parameters().to(z.dtype)[:, None], rows[d])
+            reader.add(found[d][0])
+            slopes.append(slope)
+        return torch.cat(found).t(), torch.cat(slopes).sum(0)
+
+
+class InvertibleLinear(Transform):
+    """Multiplies the values by a matrix W = P L U, kept in its factors.
+
+    P is a fixed permutation, L has ones on its diagonal, and U the entries ±eᵘ, never zero: so the
+    determinant is read off. It begins as a random rotation.
+
+    Equation: :eq:`eq-flow-conv1x1`
+
+    Source: Kingma and Dhariwal, NeurIPS 2018.
+    """
+
+    order: Tensor
+    sign: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(features, features)).Q
+        self.register_buffer("order", torch.eye(features))
+        self.register_buffer("sign", torch.ones(features))
+        self.lower = nn.Parameter(torch.zeros(features, features))
+        self.upper = nn.Parameter(torch.zeros(features, features))
+        self.log_u = nn.Parameter(torch.zeros(features))
+        self.set_matrix(rotation)
+
+    @torch.no_grad()
+    def set_matrix(self, matrix: Tensor) -> None:
+        """Take the factors of W = ``matrix`` (features, features).
+
+        Raises ValueError where it is singular: then no inverse exists.
+        """
+        if matrix.shape != self.lower.shape:
+            raise ValueError(f"got a matrix {tuple(matrix.shape)}; give {tuple(self.lower.shape)}")
+        order, lower, upper = torch.linalg.lu(matrix)
+        diagonal = upper.diagonal()
+        size = diagonal.abs()
+        least = len(size) * torch.finfo(size.dtype).eps * size.max()
+        if not bool(torch.isfinite(diagonal).all() and (size > least).all()):
+            raise ValueError("this matrix is singular, so the flow has no inverse: choose another")
+        self.order.copy_(order)
+        self.sign.copy_(diagonal.sign())
+        self.lower.copy_(lower)
+        self.upper.copy_(upper)
+        self.log_u.copy_(diagonal.abs().log())
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """L and U."""
+        one = torch.eye(len(self.log_u), dtype=self.lower.dtype, device=self.lower.device)
+        return self.lower.tril(-1) + one, self.upper.triu(1) + torch.diag(
+            self.sign * self.log_u.exp()
+        )
+
+    def matrix(self) -> Tensor:
+        """W = P L U."""
+        with plain_precision(self.lower):
+            left, right = self.factors()
+            return self.order @ left @ right
+
+    def inverse_matrix(self) -> Tensor:
+        """W⁻¹, by two triangular systems."""
+        dtype = torch.promote_types(self.lower.dtype, torch.float32)  # LAPACK knows no 16 bits
+        left, right = (part.to(dtype) for part in self.factors())
+        half = torch.linalg.solve_triangular(
+            left, self.order.t().to(dtype), upper=False, unitriangular=True
+        )
+        return torch.linalg.solve_triangular(right, half, upper=True).to(self.lower.dtype)
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """W x and Σ u."""
+        return self._multiply(self.matrix(), x), self.log_u.sum().expand(len(x))
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """W⁻¹ z."""
+        return self._multiply(self.inverse_matrix(), z), -self.log_u.sum().expand(len(z))
+
+    def _multiply(self, matrix: Tensor, x: Tensor) -> Tensor:
+        with plain_precision(x):
+            return x @ matrix.to(x.dtype).t()
+
+
+class Inverse(Transform):
+    """A transform read backwards, such as the IAF of an MAF: fast to draw from, slow to score.
+
+    Equation: :eq:`eq-flow-maf`
+
+    Source: Kingma et al., NeurIPS 2016 (IAF).
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """The inverse of the other."""
+        return self.transform.inverse_and_log_det(x, context)
+
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """The other."""
+        return self.transform.forward_and_log_det(z, context)

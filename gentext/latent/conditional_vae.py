@@ -1,0 +1,156 @@
+"""VAEs with labels: the conditional VAE, and M2, which learns from few of them.
+
+Notation: as in ``vae``; ``y`` class, q(y | x) the classifier, L(x, y) the bound of log p(x, y),
+U(x) the bound of log p(x) with the class summed out.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Categorical
+
+from gentext.core import check_labels
+from gentext.core.draws import drawing_from
+from gentext.core.shapes import Batch, Labels, PerExample, Scalar
+from gentext.latent.vae import VAE
+from gentext.nn.nets import Encoder
+
+
+class ConditionalVAE(VAE):
+    """p(x | y): a VAE whose encoder and decoder both see the class y of ``classes``.
+
+    Source: Sohn et al., NeurIPS 2015.
+    """
+
+    least_label = 0
+
+    def __init__(self, *, classes: int, **arguments) -> None:
+        if classes < 2:
+            raise ValueError(f"classes must be at least 2, but got {classes}")
+        if not isinstance(arguments.get("net", "mlp"), str):
+            raise ValueError("a model with labels builds its networks: give net by name")
+        self.__dict__["classes"] = classes
+        super().__init__(**arguments)
+
+    def sample(
+        self,
+        n: int,
+        y: Labels | None = None,
+        *,
+        mean: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Batch:
+        """``n`` draws of the classes ``y`` (n,); without ``y`` classes are drawn uniformly."""
+        if y is None:
+            with drawing_from(generator):
+                y = torch.randint(self.classes, (n,), device=self.prior.zero.device)
+        return super().sample(n, y, mean=mean, generator=generator)
+
+    def check(self, x: Tensor, *labels: Tensor) -> None:
+        """Raise ValueError where images or labels do not fit this model."""
+        self.likelihood.check(x)
+        for y in labels:
+            self.check_labels(y, len(x))
+
+    def check_labels(self, y: Tensor, n: int) -> None:
+        """Raise ValueError unless ``y`` are ``n`` class indices of this model."""
+        check_labels(y, n, self.classes, self.least_label)
+
+
+class SemiSupervisedVAE(ConditionalVAE):
+    """M2: a conditional VAE with a classifier q(y | x), trained on few labels; y = −1 means none.
+
+    ``alpha`` weighs the classifier's log-likelihood on the labelled examples.
+
+    Source: Kingma et al., NeurIPS 2014.
+    """
+
+    least_label = -1
+
+    def __init__(self, *, alpha: float = 1.0, **arguments) -> None:
+        if arguments.get("beta", 1.0) != 1.0:
+            raise ValueError("the loss of M2 has no beta: leave it out")
+        super().__init__(**arguments)
+        self.alpha = alpha
+        self.classifier = Encoder(
+            self.shape,
+            self.classes,
+            hidden=arguments.get("hidden", 256),
+            net=arguments.get("net", "mlp"),
+        )
+
+    def classify(self, x: Batch) -> Categorical:
+        """q(y | x)."""
+        return Categorical(logits=self.classifier(x), validate_args=False)
+
+    def joint_elbo(self, x: Batch, y: Labels) -> PerExample:
+        """L(x, y), a lower bound of log p(x, y) in nats, with p(y) uniform."""
+        reconstruction, kl = self.elbo_terms(x, y)
+        return reconstruction - kl - math.log(self.classes)
+
+    def bounds(self, x: Batch) -> Float[Tensor, "n classes"]:
+        """L(x, y) for every class y."""
+        n = len(x)
+        y = torch.arange(self.classes, device=x.device).repeat_interleave(n)
+        repeated = x.repeat(self.classes, *[1] * len(self.shape))
+        return self.joint_elbo(repeated, y).unflatten(0, (self.classes, n)).T
+
+    def elbo(
+        self, x: Batch, y: Labels | None = None, *, generator: torch.Generator | None = None
+    ) -> PerExample:
+        """U(x) = Σ_y q(y | x) L(x, y) + H(q(y | x)), a lower bound of log p(x) in nats.
+
+        Labels ``y`` may come with the data; the bound does not look at them.
+
+        Equation: :eq:`eq-vae-m2`
+        """
+        self.check(x)
+        with drawing_from(generator):
+            return marginal_bound(self.classify(x), self.bounds(x))
+
+    def importance_log_prob(
+        self,
+        x: Batch,
+        k: int,
+        y: Labels | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        chunk: int = 4096,
+    ) -> PerExample:
+        """A bound of log p(x) = log Σ_y p(y) p(x | y) in nats, from ``k`` samples for every class.
+
+        Labels ``y`` may come with the data; the bound does not look at them.
+        """
+        bounds = [
+            super(SemiSupervisedVAE, self).importance_log_prob(
+                x,
+                k,
+                torch.full((len(x),), label, device=x.device),
+                generator=generator,
+                chunk=chunk,
+            )
+            for label in range(self.classes)
+        ]
+        return torch.stack(bounds).logsumexp(0) - math.log(self.classes)
+
+    def loss(self, x: Batch, y: Labels) -> Scalar:
+        """−U(x) where y = −1, else −L(x, y) − α log q(y | x); the mean over the batch, in nats.
+
+        Equation: :eq:`eq-vae-m2`
+        """
+        q, bounds = self.classify(x), self.bounds(x)
+        known = y.clamp_min(0)
+        labelled = bounds.gather(1, known[:, None])[:, 0] + self.alpha * q.log_prob(known)
+        return -torch.where(y >= 0, labelled, marginal_bound(q, bounds)).mean()
+
+
+def marginal_bound(q: Categorical, bounds: Float[Tensor, "n classes"]) -> PerExample:
+    """Σ_y q(y | x) L(x, y) + H(q(y | x)) from L(x, y) for every y.
+
+    Equation: :eq:`eq-vae-m2`
+    """
+    return (q.probs * bounds).sum(1) + q.entropy()

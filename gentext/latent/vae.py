@@ -1,0 +1,293 @@
+"""Variational autoencoders: the evidence lower bound, its gradient, and what is built on it.
+
+Notation: ``x`` data, ``z`` code, ``y`` class; q the encoder's distribution q(z | x), p(z) = N(0, I)
+the prior, p(x | z) the decoder's likelihood; log w = log p(x, z) − log q(z | x); K samples ``k``.
+
+Source: Kingma and Welling, ICLR 2014; Rezende et al., ICML 2014.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from gentext.core import Model, check_examples
+from gentext.core.draws import drawing_from
+from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
+from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
+from gentext.nn.nets import Decoder, Encoder
+
+Networks = str | tuple[nn.Module, nn.Module]
+
+
+class VAE(Model):
+    """A latent-variable model p(z) p(x | z) trained with an encoder q(z | x).
+
+    Args: ``shape`` of one example; ``latent`` size of z; ``hidden`` units; ``net`` "linear", "mlp",
+    "conv" or a pair of modules, an encoder to (n, 2 latent) and a decoder to (n, m, *shape) with m
+    numbers for each value of x (2 for "logistic", else 1); ``likelihood`` "bernoulli",
+    "continuous-bernoulli", "normal" (standard deviation ``scale``; None: learned) or "logistic"
+    (``levels`` grey levels); ``beta`` the weight of the KL term in the loss.
+    """
+
+    classes = 0  # the conditional models have labels as well
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        latent: int,
+        hidden: int = 256,
+        net: Networks = "mlp",
+        likelihood: str = "bernoulli",
+        levels: int = 256,
+        scale: float | None = None,
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__()
+        for name, value in {"latent": latent, "hidden": hidden, "beta": beta}.items():
+            if not value >= (0 if name == "beta" else 1):
+                raise ValueError(f"{name} must be positive, but got {value}")
+        self.shape, self.latent, self.beta = tuple(shape), latent, beta
+        self.prior = StandardNormal(latent)
+        self.posterior = DiagonalNormal()
+        self.likelihood = make_likelihood(likelihood, self.shape, levels=levels, scale=scale)
+        if isinstance(net, str):
+            self.encoder: nn.Module = Encoder(
+                shape, 2 * latent, hidden=hidden, net=net, context=self.classes
+            )
+            self.decoder: nn.Module = Decoder(
+                latent + self.classes,
+                shape,
+                hidden=hidden,
+                net=net,
+                per_value=self.likelihood.per_value,
+            )
+        else:
+            self.encoder, self.decoder = net
+
+    def encode(self, x: Batch, y: Labels | None = None) -> Independent:
+        """q(z | x), a normal distribution with batch shape (n,) and event shape (latent,)."""
+        check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
+        if y is None and not self.classes:
+            return self.posterior(self.encoder(x))
+        return self.posterior(self.encoder(x, self.one_hot(y, x)))
+
+    def decode(self, z: Codes, y: Labels | None = None) -> Independent:
+        """p(x | z), with batch shape (n,) and event shape ``shape``."""
+        if y is not None or self.classes:
+            z = torch.cat([z, self.one_hot(y, z)], dim=1)
+        return self.likelihood(self.decoder(z))
+
+    def elbo_terms(
+        self,
+        x: Batch,
+        y: Labels | None = None,
+        *,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> tuple[PerExample, PerExample]:
+        """E_q log p(x | z), from ``samples`` draws, and KL(q ‖ p(z)), both in nats.
+
+        Equation: :eq:`eq-vae-split`
+        """
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, but got {samples}")
+        q = self.encode(x, y)
+        with drawing_from(generator):
+            z = q.rsample((samples,))
+        reconstruction = self._log_likelihood(x, z, y).mean(0)
+        return reconstruction, kl_normal(q.base_dist.loc, q.base_dist.scale)
+
+    def elbo(
+        self,
+        x: Batch,
+        y: Labels | None = None,
+        *,
+        samples: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> PerExample:
+        """The evidence lower bound of log p(x) in nats, from ``samples`` draws of z.
+
+        Equation: :eq:`eq-vae-split`
+        """
+        self.check(x, *([] if y is None else [y]))
+        reconstruction, kl = self.elbo_terms(x, y, samples=samples, generator=generator)
+        return reconstruction - kl
+
+    def loss(self, x: Batch, y: Labels | None = None) -> Scalar:
+        """−(E_q log p(x | z) − β KL(q ‖ p(z))), the mean over the batch, in nats.
+
+        Equation: :eq:`eq-vae-beta`
+        """
+        reconstruction, kl = self.elbo_terms(x, y)
+        return (self.beta * kl - reconstruction).mean()
+
+    def log_weights(
+        self,
+        x: Batch,
+        y: Labels | None = None,
+        *,
+        k: int,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "k n"]:
+        """log w = log p(x, z) − log q(z | x) of ``k`` draws z ~ q, in nats; their mean is the ELBO.
+
+        Equation: :eq:`eq-vae-elbo`
+        """
+        q = self.encode(x, y)
+        with drawing_from(generator):
+            z = q.rsample((k,))
+        return self._log_likelihood(x, z, y) + self.prior().log_prob(z) - q.log_prob(z)
+
+    @torch.no_grad()
+    def importance_log_prob(
+        self,
+        x: Batch,
+        k: int,
+        y: Labels | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        chunk: int = 4096,
+    ) -> PerExample:
+        """The K-sample importance-weighted bound of log p(x) in nats, ``chunk`` codes at a time.
+
+        Equation: :eq:`eq-vae-iwae`
+
+        Source: Burda et al., ICLR 2016.
+        """
+        self.check(x, *([] if y is None else [y]))
+        if k < 1 or chunk < 1:
+            raise ValueError(f"k and chunk must be at least 1, but got {k} and {chunk}")
+        bounds = []
+        for i in range(0, len(x), chunk):
+            part, label = x[i : i + chunk], None if y is None else y[i : i + chunk]
+            total = torch.full_like(part.flatten(1)[:, 0], -math.inf)
+            each = max(1, chunk // len(part))
+            for start in range(0, k, each):
+                log_w = self.log_weights(part, label, k=min(each, k - start), generator=generator)
+                total = torch.logaddexp(total, log_w.logsumexp(0))
+            bounds.append(total - math.log(k))
+        return torch.cat(bounds)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        y: Labels | None = None,
+        *,
+        mean: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Batch:
+        """``n`` draws x ~ p(x | z), z ~ p(z); with ``mean`` the noise-free E[x | z] instead."""
+        with drawing_from(generator):
+            p = self.decode(self.prior().sample((n,)), y)
+            return p.mean if mean else p.sample()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Batch, y: Labels | None = None) -> Batch:
+        """E[x | z] at the mean z of q(z | x)."""
+        return self.decode(self.encode(x, y).mean, y).mean
+
+    @torch.no_grad()
+    def interpolate(
+        self, a: Batch, b: Batch, steps: int = 8, y: Labels | None = None
+    ) -> Float[Tensor, "n steps *event"]:
+        """E[x | z] along the straight lines of codes from each of ``a`` to each of ``b``."""
+        if steps < 2:
+            raise ValueError(f"steps must be at least 2, both ends counted, but got {steps}")
+        start, end = self.encode(a, y).mean, self.encode(b, y).mean
+        t = torch.linspace(0, 1, steps).to(start)[:, None]
+        z = start[:, None] + t * (end - start)[:, None]
+        labels = None if y is None else y.repeat_interleave(steps)
+        return self.decode(z.flatten(0, 1), labels).mean.unflatten(0, (len(a), steps))
+
+    def check(self, x: Tensor, *labels: Tensor) -> None:
+        """Raise ValueError where the data do not fit this model."""
+        if labels:
+            raise ValueError("this model takes no labels: use ConditionalVAE, or leave them out")
+        self.likelihood.check(x)
+
+    def one_hot(self, y: Labels | None, like: Tensor) -> Flat:
+        """Labels (n,) as vectors (n, classes); ValueError for a model without, or none given."""
+        if not self.classes:
+            raise ValueError("this model takes no labels: use ConditionalVAE")
+        if y is None:
+            raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
+        return F.one_hot(y, self.classes).to(like)
+
+    def _log_likelihood(
+        self, x: Batch, z: Float[Tensor, "k n z"], y: Labels | None = None
+    ) -> Float[Tensor, "k n"]:
+        """log p(x | z) for each of k codes of each example."""
+        k = len(z)
+        p = self.decode(z.flatten(0, 1), None if y is None else y.repeat(k))
+        return p.log_prob(x.repeat(k, *[1] * len(self.shape))).unflatten(0, (k, -1))
+
+
+def importance_bound(log_w: Float[Tensor, "k n"]) -> PerExample:
+    """log (1/K) Σ_k w_k, the K-sample bound of log p(x), from log-weights (K, n).
+
+    Equation: :eq:`eq-vae-iwae`
+    """
+    return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+class IWAE(VAE):
+    """A VAE trained on the K-sample importance-weighted bound, ``k`` draws an example.
+
+    Source: Burda et al., ICLR 2016.
+    """
+
+    def __init__(self, *, k: int = 5, **arguments) -> None:
+        if k < 1:
+            raise ValueError(f"k must be at least 1, but got {k}")
+        if arguments.get("beta", 1.0) != 1.0:
+            raise ValueError("the importance-weighted bound has no beta: leave it out, or use VAE")
+        super().__init__(**arguments)
+        self.k = k
+
+    def loss(self, x: Batch) -> Scalar:
+        """Minus the K-sample bound, the mean over the batch, in nats.
+
+        Equation: :eq:`eq-vae-iwae`
+        """
+        return -importance_bound(self.log_weights(x, k=self.k)).mean()
+
+
+@torch.no_grad()
+def active_units(model: VAE, x: Batch, threshold: float = 0.01, y: Labels | None = None) -> int:
+    """How many codes depend on x: the variance over x of q's mean is above ``threshold``.
+
+    Source: Burda et al., ICLR 2016.
+    """
+    return int((model.encode(x, y).mean.var(0) > threshold).sum())
+
+
+@torch.no_grad()
+def elbo_surgery(
+    model: VAE, x: Batch, *, samples: int = 1, generator: torch.Generator | None = None
+) -> tuple[float, float]:
+    """I_q(n; z) and KL(q̄ ‖ p), in nats, by Monte Carlo; q̄ is the mean of q(z | x_n) over ``x``.
+
+    Their sum is the mean over ``x`` of KL(q(z | x_n) ‖ p), and I_q is at most log N. Where the
+    posteriors do not overlap, I_q is log N and the second is the rest, whatever the prior.
+
+    Equation: :eq:`eq-vae-surgery`
+
+    Source: Hoffman and Johnson, NeurIPS workshop 2016.
+    """
+    q = model.encode(x)
+    with drawing_from(generator):
+        z = q.sample((samples,))
+    log_q = q.log_prob(z)  # each code under its own posterior
+    blocks = [q.log_prob(part.unsqueeze(2)).logsumexp(-1) for part in z.split(256, dim=1)]
+    log_mixture = torch.cat(blocks, dim=1) - math.log(len(x))
+    information = (log_q - log_mixture).mean()
+    marginal = (log_mixture - model.prior().log_prob(z)).mean()
+    return float(information), float(marginal)

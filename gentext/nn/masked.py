@@ -1,0 +1,169 @@
+"""Perceptrons whose numbers for a feature see only the features before it, and their reading.
+
+Source: Germain et al., MADE, ICML 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gentext.core.shapes import Context, Flat, PerExample
+from gentext.nn.nets import stacked
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer of which ``mask`` (outputs, inputs) leaves only some weights."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product with the masked weights."""
+        return nn.functional.linear(x, self.mask * self.weight, self.bias)
+
+
+def to_columns(net: nn.Sequential, x: Flat) -> Float[Tensor, "out n"]:
+    """What a perceptron makes of examples, as columns instead of rows.
+
+    So the numbers for one value lie together for all examples, and what follows runs along memory.
+    """
+    *hidden, last = net
+    assert isinstance(last, nn.Linear)
+    for layer in hidden:
+        if isinstance(layer, nn.SiLU):  # in place where no gradient needs what was there
+            x = nn.functional.silu(x, inplace=not torch.is_grad_enabled())
+        else:
+            x = layer(x)
+    weight = last.mask * last.weight if isinstance(last, MaskedLinear) else last.weight
+    return torch.addmm(last.bias[:, None], weight, x.t())
+
+
+def made_masks(features: int, hidden: Sequence[int], outputs: int) -> list[Tensor]:
+    """The masks by which ``outputs`` numbers for feature d depend on features before d only.
+
+    Unit k has number m_k = 1 + (k mod (features − 1)), and input d the number d = 1, 2, ...: a unit
+    takes from those of smaller or equal number, an output only from smaller ones (Germain et al.
+    2015). The first outputs of all features come first, then the second ones, and so on.
+
+    Equation: :eq:`eq-ar-made`
+    """
+    order = torch.arange(1, features + 1)
+    numbers = [order, *(1 + torch.arange(size) % max(1, features - 1) for size in hidden)]
+    masks = [(after[:, None] >= before).float() for before, after in pairwise(numbers)]
+    return [*masks, (order.repeat(outputs)[:, None] > numbers[-1]).float()]
+
+
+class MaskedMLP(nn.Module):
+    """A perceptron whose ``outputs`` numbers for each feature see only the features before it.
+
+    With ``reverse`` the last feature comes first. All see the ``context`` numbers, which are given
+    beside the features.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: Sequence[int],
+        *,
+        outputs: int,
+        context: int = 0,
+        reverse: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.features, self.outputs = features, outputs
+        self.order = [features - 1 - d if reverse else d for d in range(features)]
+        if not hidden:
+            raise ValueError("got hidden=(); give the size of at least one layer")
+        first, *others, last = made_masks(features, hidden, outputs)
+        last = last.unflatten(0, (outputs, features))[:, self.order].flatten(0, 1)
+        first = torch.cat([first[:, self.order], torch.ones(len(first), context)], 1)
+        self.layers = stacked([MaskedLinear(mask) for mask in (first, *others, last)], dropout)
+
+    def columns(self, x: Flat, context: Context | None = None) -> Float[Tensor, "out d n"]:
+        """Numbers of shape (outputs, features, n), a row for all examples."""
+        x = x if context is None else torch.cat([x, context], 1)
+        return to_columns(self.layers, x).unflatten(0, (self.outputs, self.features))
+
+    def forward(self, x: Flat, context: Context | None = None) -> Float[Tensor, "n d out"]:
+        """Numbers of shape (n, features, outputs)."""
+        return self.columns(x, context).permute(2, 1, 0)
+
+    def read(self, n: int, context: Context | None = None) -> Reader:
+        """Reads ``n`` rows one feature after the other, with the work of one pass in all."""
+        return Reader(self, n, context)
+
+
+class Reader:
+    """A ``MaskedMLP`` that is given one feature after the other; it drops none of them out.
+
+    A hidden unit of number m can be computed once feature m is known, and never changes again. So
+    the units are put in the order of their numbers, and each feature adds a few of them.
+    """
+
+    def __init__(self, net: MaskedMLP, n: int, context: Context | None) -> None:
+        layers = [layer for layer in net.layers if isinstance(layer, MaskedLinear)]
+        features, self.d = net.features, 0
+        columns = torch.tensor(net.order)  # of the layer's inputs, as they are read
+        self.layers, self.ends = [], []
+        for layer in layers[:-1]:
+            numbers = torch.arange(layer.out_features) % max(1, features - 1)
+            rows = numbers.argsort(stable=True)
+            weight = layer.mask * layer.weight
+            bias = layer.bias[rows, None]
+            if layer is layers[0] and context is not None:
+                bias = bias + weight[rows, features:] @ context.t()
+            ends = numbers.bincount(minlength=features).cumsum(0).tolist()
+            sizes = [end - start for start, end in pairwise([0, *ends])]
+            self.layers.append((weight[rows][:, columns].split(sizes), bias.split(sizes)))
+            self.ends.append(ends)
+            columns = rows
+        last = layers[-1]
+        shape = (net.outputs, features, -1)
+        weights = (last.mask * last.weight)[:, columns].view(shape)[:, net.order]
+        self.weights, self.biases = weights.unbind(1), last.bias.view(shape)[:, net.order].unbind(1)
+        # What is known at each layer: one tensor to write into, or parts for gradients.
+        sizes = [features, *(ends[-1] for ends in self.ends)]
+        self.known = [last.weight.new_empty(size, n) for size in sizes]
+        self.parts: list[list[Tensor]] | None = (
+            [[] for _ in sizes] if torch.is_grad_enabled() else None
+        )
+
+    def parameters(self) -> Float[Tensor, "out n"]:
+        """The numbers for the next feature, which all features read so far determine."""
+        seen = self.ends[-1][self.d - 1] if self.d else 0
+        known = self._known(-1, seen)
+        return torch.addmm(self.biases[self.d], self.weights[self.d][:, :seen], known)
+
+    def add(self, x: PerExample) -> None:
+        """Read the next feature (n,)."""
+        if self.parts is None:
+            self.known[0][self.d] = x
+        else:
+            self.parts[0].append(x[None])
+        seen = self.d + 1
+        for k, (weights, biases) in enumerate(self.layers):
+            start, end = self.ends[k][self.d - 1] if self.d else 0, self.ends[k][self.d]
+            weight, known = weights[self.d][:, :seen], self._known(k, seen)
+            if self.parts is None:
+                rows = self.known[k + 1][start:end]
+                nn.functional.silu(torch.addmm(biases[self.d], weight, known, out=rows), True)
+            else:
+                h = torch.addmm(biases[self.d], weight, known)
+                self.parts[k + 1].append(nn.functional.silu(h))
+            seen = end
+        self.d += 1
+
+    def _known(self, k: int, seen: int) -> Tensor:
+        """The ``seen`` first inputs of layer k."""
+        if self.parts is not None and seen:
+            return torch.cat(self.parts[k])
+        return self.known[k][:seen]

@@ -1,0 +1,180 @@
+"""Networks that the chapters share: perceptrons, convolutional encoders and decoders.
+
+Each takes and gives plain tensors; what the numbers mean is the model's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gentext.core.shapes import Batch, Flat
+
+NETWORKS = ("linear", "mlp", "conv")
+
+
+def mlp(
+    inputs: int, outputs: int, hidden: Sequence[int] = (256, 256), *, dropout: float = 0.0
+) -> nn.Sequential:
+    """A perceptron ``inputs`` -> ``hidden`` ... -> ``outputs`` with SiLU between its layers."""
+    sizes = (inputs, *hidden, outputs)
+    return stacked([nn.Linear(a, b) for a, b in pairwise(sizes)], dropout)
+
+
+def stacked(linear: Sequence[nn.Module], dropout: float) -> nn.Sequential:
+    """The layers with SiLU between them, and ``dropout`` after each SiLU if there is any."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"got dropout={dropout}; it is a share from 0 to below 1")
+    between: list[nn.Module] = [nn.SiLU(), nn.Dropout(dropout)] if dropout else [nn.SiLU()]
+    first, *others = linear
+    return nn.Sequential(first, *(part for layer in others for part in (*between, layer)))
+
+
+class Encoder(nn.Module):
+    """Maps examples of ``shape``, beside an optional vector ``context``, to ``outputs`` numbers.
+
+    ``net`` is "linear", "mlp" (two layers of ``hidden`` units) or "conv" (two strided
+    convolutions of ``hidden``/8 and ``hidden``/4 channels; needs shape (c, h, w), h and w
+    divisible by 4).
+    """
+
+    def __init__(
+        self, shape: Sequence[int], outputs: int, *, hidden: int, net: str, context: int = 0
+    ) -> None:
+        super().__init__()
+        check_network(net, shape, hidden)
+        values = math.prod(shape)
+        if net == "linear":
+            self.features: nn.Module = nn.Flatten()
+            self.head: nn.Module = nn.Linear(values + context, outputs)
+        elif net == "mlp":
+            self.features = nn.Sequential(nn.Flatten(), nn.Linear(values, hidden), nn.SiLU())
+            self.head = mlp(hidden + context, outputs, (hidden,))
+        else:
+            self.features = convolutions(shape[0], hidden)
+            size = hidden // 4 * (shape[1] // 4) * (shape[2] // 4)
+            self.head = nn.Linear(size + context, outputs)
+
+    def forward(self, x: Batch, context: Flat | None = None) -> Float[Tensor, "n out"]:
+        """Numbers of shape (n, outputs)."""
+        h = self.features(x)
+        return self.head(h if context is None else torch.cat([h, context], dim=1))
+
+
+class Decoder(nn.Module):
+    """Maps ``inputs`` numbers to ``per_value`` numbers for each value of an example of ``shape``.
+
+    The mirror image of :class:`Encoder`, with the same choices of ``net``.
+    """
+
+    def __init__(
+        self, inputs: int, shape: Sequence[int], *, hidden: int, net: str, per_value: int = 1
+    ) -> None:
+        super().__init__()
+        check_network(net, shape, hidden)
+        self.shape = (per_value, *shape)
+        values = math.prod(self.shape)
+        if net == "linear":
+            self.network: nn.Module = nn.Linear(inputs, values)
+        elif net == "mlp":
+            self.network = mlp(inputs, values, (hidden, hidden))
+        else:
+            self.network = transposed_convolutions(inputs, shape, hidden, per_value)
+
+    def forward(self, z: Flat) -> Float[Tensor, "n per_value *event"]:
+        """Numbers of shape (n, per_value, *shape)."""
+        return self.network(z).reshape(-1, *self.shape)
+
+
+def convolutions(channels: int, hidden: int) -> nn.Sequential:
+    """Two convolutions of stride 2 with SiLU; gives flat features."""
+    few, many = hidden // 8, hidden // 4
+    return nn.Sequential(
+        nn.Conv2d(channels, few, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(few, many, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Flatten(),
+    )
+
+
+def transposed_convolutions(
+    inputs: int, shape: Sequence[int], hidden: int, per_value: int
+) -> nn.Sequential:
+    """A linear layer to a quarter of the resolution and two transposed convolutions."""
+    few, many = hidden // 8, hidden // 4
+    height, width = shape[1] // 4, shape[2] // 4
+    return nn.Sequential(
+        nn.Linear(inputs, many * height * width),
+        nn.SiLU(),
+        nn.Unflatten(1, (many, height, width)),
+        nn.ConvTranspose2d(many, few, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.ConvTranspose2d(few, per_value * shape[0], 4, stride=2, padding=1),
+    )
+
+
+def check_network(net: str, shape: Sequence[int], hidden: int) -> None:
+    """Raise ValueError unless ``net`` is known and fits examples of ``shape``."""
+    if net not in NETWORKS:
+        raise ValueError(f"unknown net {net!r}: choose one of {', '.join(NETWORKS)}")
+    if net == "conv" and (len(shape) != 3 or shape[1] % 4 or shape[2] % 4):
+        raise ValueError(
+            f"net='conv' needs images (c, h, w) with h and w divisible by 4, but got shape "
+            f"{tuple(shape)}: use net='mlp'"
+        )
+    if net == "conv" and hidden < 8:
+        raise ValueError(f"net='conv' needs hidden >= 8, of which it takes eighths; got {hidden}")
+
+
+def zeros(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    """The layer with weights and biases of 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class Residual(nn.Module):
+    """x + f(x), f two convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.f = nn.Sequential(
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of the same shape."""
+        return x + self.f(x)
+
+
+def residual_encoder(channels: int, code_size: int, hidden: int) -> nn.Sequential:
+    """Images (n, channels, h, w) to vectors (n, code_size, h/4, w/4)."""
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden // 2, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(hidden // 2, hidden, 4, stride=2, padding=1),
+        Residual(hidden),
+        nn.SiLU(),
+        nn.Conv2d(hidden, code_size, 1),
+    )
+
+
+def residual_decoder(code_size: int, outputs: int, hidden: int) -> nn.Sequential:
+    """Vectors (n, code_size, h/4, w/4) to ``outputs`` numbers a pixel (n, outputs, h, w)."""
+    return nn.Sequential(
+        nn.Conv2d(code_size, hidden, 3, padding=1),
+        Residual(hidden),
+        nn.SiLU(),
+        nn.ConvTranspose2d(hidden, hidden // 2, 4, stride=2, padding=1),
+        nn.SiLU(),
+        nn.ConvTranspose2d(hidden // 2, outputs, 4, stride=2, padding=1),
+    )

@@ -1,0 +1,305 @@
+"""BERT: an encoder that predicts masked tokens from both sides, and what its predictions define.
+
+A masked language model learns conditionals p(x_i | x_{∖M}), one for each set of masked places. They
+are trained apart, and nothing makes them the conditionals of one joint law: so there is no
+``log_prob`` and no exact ``sample``, but a pseudo-likelihood and a Gibbs sampler whose law may
+depend on the order in which places are visited.
+
+Notation: ``x`` tokens, ``M`` the chosen places, V = ``vocab_size``; ``a`` and ``b`` two variables
+of which p(a | b) and p(b | a) are given.
+
+Source: Devlin et al., NAACL 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from gentext.core import Model
+from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
+from gentext.sequences.transformer import TransformerBlock
+
+RATE = 0.15  # share of the places that are predicted
+MASKED, REPLACED = 0.8, 0.1  # of these; the rest keep their token
+SPREAD = 0.02  # standard deviation of the weights at the start
+ORDERS = ("forward", "backward", "random")
+
+
+class BERT(Model):
+    """A bidirectional Transformer encoder, trained to restore tokens that were masked.
+
+    Args: ``vocab_size`` tokens; ``context`` the longest row; ``layers``, ``heads``, ``width``,
+    ``dropout`` of the blocks; ``mask`` the token that stands for a hidden one, by default one of
+    its own, numbered ``vocab_size``, that is never predicted; ``pad`` fills rows and is not read.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        context: int,
+        layers: int = 2,
+        heads: int = 4,
+        width: int = 128,
+        dropout: float = 0.0,
+        mask: int | None = None,
+        pad: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in {"vocab_size": vocab_size, "context": context, "layers": layers}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, but got {value}")
+        self.vocab_size, self.context, self.pad = vocab_size, context, pad
+        self.mask = vocab_size if mask is None else mask
+        for name, token, most in (("mask", self.mask, vocab_size), ("pad", pad, vocab_size - 1)):
+            if token is not None and not 0 <= token <= most:
+                raise ValueError(f"{name} must be a token from 0 to {most}, but got {token}")
+        self.tokens = nn.Embedding(vocab_size + (self.mask == vocab_size), width)
+        self.positions = nn.Embedding(context, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, heads, dropout=dropout) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.apply(_start)
+
+    def encode(self, tokens: Tokens) -> Float[Tensor, "n t width"]:
+        """The features of every place, which know the whole row; what fine-tuning builds on."""
+        self.check(tokens)
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        x = self.dropout(x)
+        mask = None if self.pad is None else (tokens != self.pad)[:, None, None]
+        for block in self.blocks:
+            x = block(x, mask=mask)
+        return self.norm(x)
+
+    def logits(self, tokens: Tokens) -> Logits:
+        """Logits of the token at every place; where it is shown, they say little."""
+        return F.linear(self.encode(tokens), self.tokens.weight[: self.vocab_size], self.bias)
+
+    def loss(self, tokens: Tokens) -> Scalar:
+        """−mean over M of log p(x_i | x_{∖M}) in nats, at places M drawn afresh (15 %).
+
+        Equation: :eq:`eq-pre-mlm`
+        """
+        corrupted, chosen = mlm_mask(
+            tokens, vocab_size=self.vocab_size, mask=self.mask, pad=self.pad
+        )
+        return mlm_loss(self.logits(corrupted), tokens, chosen)
+
+    def pseudo_log_prob(self, tokens: Tokens) -> PerExample:
+        """Σ_i log p(x_i | x_{∖i}) in nats: each token given all others, in one pass a place.
+
+        It is no log-density: over all x its exponential does not sum to one, and it is log p(x)
+        only where the tokens are independent. It ranks texts, and bounds nothing.
+
+        Equation: :eq:`eq-bert-pll`
+
+        Source: Besag, 1975; Salazar et al., ACL 2020.
+        """
+        total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
+        for i in range(tokens.shape[1]):
+            log_p = self.logits(_hidden(tokens, [i], self.mask))[:, i].log_softmax(-1)
+            shown = tokens[:, i] != (-1 if self.pad is None else self.pad)
+            x_i = torch.where(shown, tokens[:, i], 0)
+            total = total + torch.where(shown, log_p.gather(1, x_i[:, None])[:, 0], 0)
+        return total
+
+    @torch.no_grad()
+    def fill(self, tokens: Tokens, positions: Sequence[int]) -> Float[Tensor, "n k v"]:
+        """p(x_i | the other places) for each of the k ``positions``, which are masked together.
+
+        Each is the law of one token; their product is not the joint law of them all.
+        """
+        places = list(positions)
+        if not places or not all(0 <= i < tokens.shape[1] for i in places):
+            raise ValueError(
+                f"got positions {places}: give at least one, from 0 to {tokens.shape[1] - 1}"
+            )
+        return self.logits(_hidden(tokens, places, self.mask))[:, places].softmax(-1)
+
+    @torch.no_grad()
+    def gibbs_sample(
+        self,
+        n: int,
+        *,
+        length: int,
+        sweeps: int = 10,
+        order: str = "random",
+        tokens: Tokens | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tokens:
+        """``n`` rows after ``sweeps`` rounds of drawing every token given all others.
+
+        Unless the conditionals happen to be compatible, no joint law is sampled: what the rows
+        converge to depends on ``order``, "forward", "backward" or "random" (anew in each round).
+        They start from ``tokens`` (n, length), or else with all places masked.
+
+        Source: Wang and Cho, NeuralGen workshop 2019.
+        """
+        self._check_gibbs(n, length, sweeps, order)
+        device = self.bias.device
+        x = torch.full((n, length), self.mask, device=device) if tokens is None else tokens.clone()
+        if x.shape != (n, length):
+            raise ValueError(f"got tokens of shape {tuple(x.shape)}, but rows of ({n}, {length})")
+        training = self.training
+        self.eval()
+        for _ in range(sweeps):
+            for i in _visits(length, order, generator):
+                p = self.logits(_hidden(x, [i], self.mask))[:, i].softmax(-1)
+                x[:, i] = torch.multinomial(p, 1, generator=generator)[:, 0]
+        self.train(training)
+        return x
+
+    def check(self, tokens: Tensor) -> None:
+        """Raise ValueError where tokens do not fit this model."""
+        if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.context:
+            raise ValueError(
+                f"got tokens of shape {tuple(tokens.shape)}, but this model reads rows (n, t) with "
+                f"1 to {self.context} tokens: cut them, or build it with a longer context"
+            )
+        if tokens.is_floating_point() or tokens.dtype == torch.bool:
+            raise ValueError(f"got tokens of {tokens.dtype}, but they must be whole numbers")
+        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or not tokens.numel():
+            return
+        least, most = (int(token) for token in tokens.aminmax())
+        if least < 0 or most >= len(self.tokens.weight):
+            raise ValueError(
+                f"got tokens from {least} to {most}, but this model knows 0 to "
+                f"{len(self.tokens.weight) - 1}: use the tokenizer it was trained with"
+            )
+
+    def _check_gibbs(self, n: int, length: int, sweeps: int, order: str) -> None:
+        if order not in ORDERS:
+            raise ValueError(f"unknown order {order!r}: choose one of {', '.join(ORDERS)}")
+        if n < 1 or sweeps < 1 or not 1 <= length <= self.context:
+            raise ValueError(
+                f"n and sweeps must be at least 1 and length 1 to {self.context}, but got "
+                f"{n}, {sweeps} and {length}"
+            )
+
+
+def mlm_mask(
+    tokens: Tokens,
+    *,
+    vocab_size: int,
+    mask: int,
+    rate: float = RATE,
+    pad: int | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tokens, Bool[Tensor, "n t"]]:
+    """The tokens as the model reads them, and the places M where it is asked for the true ones.
+
+    Every place but those of ``pad`` is in M with probability ``rate``; of these 80 % become
+    ``mask``, 10 % a uniformly drawn token, which may be the same, and 10 % stay. So of all places
+    rate (0.8 + 0.1 (V − 1)/V) look different.
+
+    Equation: :eq:`eq-pre-mlm`
+    """
+    if not 0 < rate <= 1:
+        raise ValueError(f"rate must be above 0 and at most 1, but got {rate}")
+    u = torch.rand(tokens.shape, device=tokens.device, generator=generator) / rate
+    other = torch.randint(vocab_size, tokens.shape, device=tokens.device, generator=generator)
+    chosen = u < 1
+    if pad is not None:
+        chosen = chosen & (tokens != pad)
+    masked, replaced = chosen & (u < MASKED), chosen & (u >= MASKED) & (u < MASKED + REPLACED)
+    corrupted = torch.where(replaced, other.to(tokens), tokens).masked_fill(masked, mask)
+    return corrupted, chosen
+
+
+def mlm_loss(logits: Logits, tokens: Tokens, chosen: Bool[Tensor, "n t"]) -> Scalar:
+    """The mean of −log p(x_i | the shown places), in nats, over the ``chosen`` places of all rows.
+
+    Equation: :eq:`eq-pre-mlm`
+    """
+    targets = tokens.long().masked_fill(~chosen, -1).flatten()
+    total = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
+    return total / chosen.sum().clamp(min=1)
+
+
+def log_odds_ratios(p: Float[Tensor, "a b"]) -> Float[Tensor, "a-1 b-1"]:
+    """log p_00 p_ab / (p_0b p_a0) of a positive table: what p(a, b) and both conditionals share.
+
+    Equation: :eq:`eq-pre-compat`
+    """
+    log_p = p.log()
+    return log_p[1:, 1:] - log_p[:1, 1:] - log_p[1:, :1] + log_p[0, 0]
+
+
+def incompatibility(a_given_b: Tensor, b_given_a: Tensor) -> Scalar:
+    """How far two positive conditionals (a, b), both indexed [a, b], are from having a joint law.
+
+    The largest difference of their log odds ratios; it is zero exactly when there is a p(a, b) of
+    which they are the conditionals.
+
+    Equation: :eq:`eq-pre-compat`
+
+    Source: Arnold and Press, Journal of the American Statistical Association, 1989.
+    """
+    _check_conditionals(a_given_b, b_given_a)
+    return (log_odds_ratios(a_given_b) - log_odds_ratios(b_given_a)).abs().max()
+
+
+def gibbs_stationary(
+    a_given_b: Tensor, b_given_a: Tensor
+) -> tuple[Float[Tensor, "a b"], Float[Tensor, "a b"]]:
+    """The laws of (a, b) to which Gibbs sampling converges: rounds (a, b), and rounds (b, a).
+
+    Both tables (a, b) are indexed [a, b], so columns of the first and rows of the second sum to
+    one. Rounds that end with b leave p(b | a) exact, the others p(a | b); where the
+    conditionals are compatible, both laws are the joint.
+
+    Equation: :eq:`eq-pre-compat`
+    """
+    _check_conditionals(a_given_b, b_given_a)
+    of_a = _stationary(b_given_a @ a_given_b.T)  # from a to the next a, by way of b
+    of_b = _stationary(a_given_b.T @ b_given_a)
+    return of_a[:, None] * b_given_a, of_b * a_given_b
+
+
+def _check_conditionals(a_given_b: Tensor, b_given_a: Tensor) -> None:
+    if a_given_b.shape != b_given_a.shape:
+        raise ValueError(
+            f"got tables of shapes {tuple(a_given_b.shape)} and {tuple(b_given_a.shape)}: "
+            "index both by [a, b]"
+        )
+    sums = torch.cat([a_given_b.sum(0), b_given_a.sum(1)])
+    if not ((sums - 1).abs() < 1e-4).all() or torch.cat([a_given_b, b_given_a]).min() <= 0:
+        raise ValueError(
+            "the columns of p(a | b) and the rows of p(b | a) must be positive and sum to one: "
+            "index both by [a, b]"
+        )
+
+
+def _stationary(transition: Float[Tensor, "s s"]) -> Float[Tensor, "s"]:
+    """π with π K = π and Σ π = 1: the two conditions as one regular linear system."""
+    ones = torch.ones_like(transition)
+    return torch.linalg.solve(torch.eye(len(ones)).to(ones) - transition.T + ones, ones[0])
+
+
+def _hidden(tokens: Tokens, places: list[int], mask: int) -> Tokens:
+    hidden = tokens.clone()
+    hidden[:, places] = mask
+    return hidden
+
+
+def _visits(length: int, order: str, generator: torch.Generator | None) -> list[int]:
+    if order == "random":
+        device = "cpu" if generator is None else generator.device
+        return torch.randperm(length, generator=generator, device=device).tolist()
+    return list(range(length)) if order == "forward" else list(reversed(range(length)))
+
+
+def _start(module: nn.Module) -> None:
+    """Small normal weights and no biases, as in Devlin et al.; norms keep their own."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=SPREAD)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,346 @@
+"""VQ-VAE: images as maps of discrete codes, trained by copying gradients past the quantiser.
+
+Notation: ``z`` the encoder's output z_e; ``e`` the codebook, K = ``codes`` vectors of size d =
+``code_size``; ``k`` the number of the nearest of them, a code; ``z_q`` = e_k; sg[·] stands for
+``.detach()``.
+
+Source: van den Oord et al., Neural discrete representation learning, NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from gentext.core import Model, check_examples, plain_precision
+from gentext.core.draws import drawing_from
+from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.nn.distributions import make_likelihood
+from gentext.nn.nets import residual_decoder, residual_encoder
+
+Maps = Int[Tensor, "n h w"]
+
+
+class Quantized(NamedTuple):
+    """z_q with the gradient of z_e, the codes k, and the two terms that train e and the encoder."""
+
+    z_q: Tensor
+    codes: Tensor
+    codebook_loss: Tensor
+    commitment_loss: Tensor
+
+
+class VectorQuantizer(nn.Module):
+    """Replaces vectors by the nearest of ``codes`` vectors of size ``code_size``.
+
+    Args: ``decay`` γ of the moving averages that the codebook follows while training, or None to
+    train it by gradients; ``restart``: a code used less than this part of its fair share 1/K
+    becomes a vector of the batch (0: never).
+    """
+
+    counts: Tensor
+    sums: Tensor
+    codebook: Tensor
+
+    def __init__(
+        self, codes: int, code_size: int, *, decay: float | None = 0.99, restart: float = 0.05
+    ) -> None:
+        super().__init__()
+        for name, value in {"codes": codes, "code_size": code_size}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, but got {value}")
+        if decay is not None and not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), or None for gradients, but got {decay}")
+        if not 0 <= restart < 1:
+            raise ValueError(f"restart must be in [0, 1), but got {restart}")
+        self.decay, self.restart = decay, restart
+        start = torch.empty(codes, code_size).uniform_(-1 / codes, 1 / codes)
+        if decay is None:
+            self.codebook = nn.Parameter(start)
+        else:
+            self.register_buffer("codebook", start)
+            self.register_buffer("counts", torch.zeros(codes))
+            self.register_buffer("sums", torch.zeros(codes, code_size))
+
+    def forward(self, z: Float[Tensor, "n d *places"]) -> Quantized:
+        """``z`` quantised; the terms are sums over one example, the mean over the batch.
+
+        Equation: :eq:`eq-vq-loss`
+        """
+        k = self.nearest(z)
+        e = self.lookup(k)
+        z = z.to(e.dtype)
+        codebook_loss = (z.detach() - e).square().flatten(1).sum(1).mean()
+        commitment_loss = (z - e.detach()).square().flatten(1).sum(1).mean()
+        if self.training and self.decay is not None:
+            self.ema_update(z.detach().movedim(1, -1).flatten(0, -2), k.flatten())
+        return Quantized(z + (e - z).detach(), k, codebook_loss, commitment_loss)
+
+    @torch.no_grad()
+    def nearest(self, z: Float[Tensor, "n d *places"]) -> Int[Tensor, "n *places"]:
+        """arg min_j ‖e_j‖² − 2 zᵀe_j, which is that of ‖z − e_j‖².
+
+        Equation: :eq:`eq-vq-loss`
+        """
+        if z.shape[1] != self.codebook.shape[1]:
+            raise ValueError(
+                f"got vectors of size {z.shape[1]}, but the codes have {self.codebook.shape[1]}: "
+                "give (n, code_size, ...)"
+            )
+        with plain_precision(z):
+            products = z.to(self.codebook.dtype).movedim(1, -1) @ self.codebook.T
+            return (self.codebook.square().sum(1) - 2 * products).argmin(-1)
+
+    def lookup(self, k: Int[Tensor, "n *places"]) -> Float[Tensor, "n d *places"]:
+        """The vectors e_k."""
+        return F.embedding(k, self.codebook).movedim(-1, 1)
+
+    @torch.no_grad()
+    def ema_update(self, z: Float[Tensor, "m d"], k: Int[Tensor, "m"]) -> None:
+        """Move each code to the moving average of the vectors ``z`` that it stood for.
+
+        N ← γN + (1 − γ)n, m ← γm + (1 − γ)Σz, e = m/N; summed over all processes. Then the codes
+        that are hardly used are restarted.
+
+        Equation: :eq:`eq-vq-ema`
+        """
+        if self.decay is None:
+            raise ValueError("this codebook is trained by gradients: build it with a decay")
+        one_hot = F.one_hot(k, len(self.codebook)).to(z)
+        with plain_precision(z):
+            n, total = everywhere(one_hot.sum(0)), everywhere(one_hot.T @ z)
+        self.counts.lerp_(n, 1 - self.decay)
+        self.sums.lerp_(total, 1 - self.decay)
+        mean = self.sums / self.counts.clamp_min(1e-12)[:, None]
+        self.codebook.copy_(torch.where(self.counts[:, None] > 1e-12, mean, self.codebook))
+        if self.restart > 0:
+            self._restart(z)
+
+    def _restart(self, z: Tensor) -> None:
+        """Codes hardly used begin anew at vectors of the batch, with a fair share of use."""
+        share = self.counts.mean()
+        drawn = z[torch.randint(len(z), (len(self.counts),), device=z.device)]
+        if dist.is_available() and dist.is_initialized():
+            dist.broadcast(drawn, src=0)
+        dead = self.counts < self.restart * share
+        self.codebook.copy_(torch.where(dead[:, None], drawn, self.codebook))
+        self.sums.copy_(torch.where(dead[:, None], share * drawn, self.sums))
+        self.counts.copy_(torch.where(dead, share, self.counts))
+
+
+class VQVAE(Model):
+    """An image as a map of codes, four times smaller in both directions, and a decoder p(x | k).
+
+    Args: ``shape`` (c, h, w) of images with h and w divisible by 4; ``codes`` K of size
+    ``code_size``; ``hidden`` channels of the networks (``encoder`` and ``decoder`` may be replaced
+    by others); ``beta`` the weight of the commitment term; ``decay`` see :class:`VectorQuantizer`
+    (``model.quantizer.restart = 0`` turns its restarts off); ``likelihood`` and ``levels`` as for a
+    VAE. A ``prior`` over codes is any object with ``log_prob(tokens)`` of codes (n, t), row by row,
+    in nats; None is the uniform one.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        codes: int = 64,
+        code_size: int = 16,
+        hidden: int = 64,
+        beta: float = 0.25,
+        decay: float | None = 0.99,
+        likelihood: str = "bernoulli",
+        levels: int = 256,
+    ) -> None:
+        super().__init__()
+        if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+            raise ValueError(
+                f"shape must be (c, h, w) with h and w divisible by 4, but got {tuple(shape)}: "
+                "crop or pad the images"
+            )
+        if hidden < 2:
+            raise ValueError(f"hidden must be at least 2, but got {hidden}")
+        if not beta >= 0:
+            raise ValueError(f"beta must not be negative, but got {beta}")
+        self.shape, self.beta = tuple(shape), beta
+        self.map = (shape[1] // 4, shape[2] // 4)
+        self.likelihood = make_likelihood(likelihood, self.shape, levels=levels)
+        self.quantizer = VectorQuantizer(codes, code_size, decay=decay)
+        self.encoder: nn.Module = residual_encoder(shape[0], code_size, hidden)
+        self.decoder: nn.Module = residual_decoder(
+            code_size, shape[0] * self.likelihood.per_value, hidden
+        )
+
+    def loss(self, x: Batch) -> Scalar:
+        """−log p(x | z_q) + ‖sg[z_e] − e_k‖² + β‖z_e − sg[e_k]‖², the mean over the batch, in nats.
+
+        The second term is left out where moving averages train the codebook.
+
+        Equation: :eq:`eq-vq-loss`
+        """
+        check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
+        quantized = self.quantizer(self.encoder(x))
+        loss = self.beta * quantized.commitment_loss
+        if self.quantizer.decay is None:
+            loss = loss + quantized.codebook_loss
+        return loss - self._likelihood_of(quantized.z_q).log_prob(x).mean()
+
+    def encode(self, x: Batch) -> Maps:
+        """The codes (n, h/4, w/4) of images."""
+        check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
+        return self.quantizer.nearest(self.encoder(x))
+
+    def decode(self, codes: Int[Tensor, "n *places"]) -> Independent:
+        """p(x | k) of codes (n, h/4, w/4) or of rows (n, t), with event shape ``shape``."""
+        return self._likelihood_of(self.quantizer.lookup(self._maps(codes)))
+
+    def elbo_terms(self, x: Batch, prior: Any = None) -> tuple[PerExample, PerExample]:
+        """log p(x | k(x)) and log p(k(x)), in nats.
+
+        Equation: :eq:`eq-vq-bound`
+        """
+        k = self.encode(x)
+        reconstruction = self.decode(k).log_prob(x)
+        if prior is not None and not hasattr(prior, "log_prob"):
+            raise ValueError(
+                f"prior must have log_prob(codes), but is a {type(prior).__name__}; this model "
+                "takes no labels"
+            )
+        if prior is not None:
+            return reconstruction, prior.log_prob(k.flatten(1))
+        uniform = -math.prod(self.map) * math.log(len(self.quantizer.codebook))
+        return reconstruction, torch.full_like(reconstruction, uniform)
+
+    def elbo(
+        self, x: Batch, prior: Any = None, *, generator: torch.Generator | None = None
+    ) -> PerExample:
+        """A lower bound of log p(x) in nats; nothing is drawn, so ``generator`` is of no effect.
+
+        Equation: :eq:`eq-vq-bound`
+        """
+        self.check(x)
+        reconstruction, log_prior = self.elbo_terms(x, prior)
+        return reconstruction + log_prior
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        prior: Any = None,
+        *,
+        mean: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Batch:
+        """``n`` draws x ~ p(x | k), k ~ p(k); with ``mean`` the noise-free E[x | k] instead."""
+        with drawing_from(generator):
+            p = self.decode(self._draw_codes(n, prior))
+            return p.mean if mean else p.sample()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Batch) -> Batch:
+        """E[x | k(x)]."""
+        return self.decode(self.encode(x)).mean
+
+    @torch.no_grad()
+    def usage(self, x: Batch) -> float:
+        """The perplexity of the codes of ``x``: K if all are used alike, 1 if only one is."""
+        return perplexity(self.encode(x), len(self.quantizer.codebook))
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError where the data do not fit this model."""
+        self.likelihood.check(x)
+
+    def _likelihood_of(self, z_q: Tensor) -> Independent:
+        return self.likelihood(self.decoder(z_q).unflatten(1, (-1, self.shape[0])))
+
+    def _draw_codes(self, n: int, prior: Any) -> Tensor:
+        size, device = math.prod(self.map), self.quantizer.codebook.device
+        if prior is None:
+            return torch.randint(len(self.quantizer.codebook), (n, size), device=device)
+        if hasattr(prior, "generate"):  # a model of sequences of any length
+            return prior.generate(torch.empty(n, 0, dtype=torch.long, device=device), size)
+        drawn = prior.sample(n)
+        if drawn.is_floating_point():  # "images" k/(K-1) of codes
+            drawn = (drawn * (len(self.quantizer.codebook) - 1)).round().long()
+        return drawn.flatten(1)
+
+    def _maps(self, codes: Tensor) -> Tensor:
+        codebook = self.quantizer.codebook
+        if codes.shape[1:].numel() != math.prod(self.map):
+            raise ValueError(
+                f"got codes of shape {tuple(codes.shape)}, but images of this model have maps of "
+                f"{self.map[0]} x {self.map[1]}: give (n, {self.map[0]}, {self.map[1]}) or rows"
+            )
+        if codes.device.type == "cpu" and not torch.compiler.is_compiling():
+            low, high = (int(k) for k in codes.aminmax())
+            if low < 0 or high >= len(codebook):
+                raise ValueError(
+                    f"got codes from {low} to {high}, but there are 0 to {len(codebook) - 1}: "
+                    "does the prior draw tokens that are no codes?"
+                )
+        return codes.reshape(-1, *self.map)
+
+
+def perplexity(codes: Tensor, k: int) -> float:
+    """e to the entropy of the frequencies of 0..k−1 among ``codes``: how many are in use."""
+    p = torch.bincount(codes.flatten(), minlength=k).double() / codes.numel()
+    return float(torch.special.entr(p).sum().exp())
+
+
+def gumbel_max(
+    logits: Tensor, *, noise: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """arg max_j (l_j + G_j), a draw from softmax(l), for ``logits`` (..., K).
+
+    ``noise`` holds the uniform numbers in (0, 1) of which G = −log(−log u) is made; drawn if None.
+
+    Equation: :eq:`eq-vq-gumbel`
+    """
+    return _perturbed(logits, noise, generator).argmax(-1)
+
+
+def gumbel_softmax(
+    logits: Tensor,
+    tau: float = 1.0,
+    *,
+    hard: bool = False,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """softmax((l + G)/τ) for ``logits`` (..., K): a draw that has a gradient, one-hot as τ → 0.
+
+    With ``hard`` the value is one-hot and the gradient that of the softmax (a biased one).
+
+    Equation: :eq:`eq-vq-gumbel`
+
+    Source: Jang et al., and Maddison et al., both ICLR 2017.
+    """
+    if not tau > 0:
+        raise ValueError(f"tau must be positive, but got {tau}; gumbel_max is its limit at 0")
+    y = (_perturbed(logits, noise, generator) / tau).softmax(-1)
+    if not hard:
+        return y
+    one_hot = F.one_hot(y.argmax(-1), y.shape[-1]).to(y)
+    return y + (one_hot - y).detach()
+
+
+def _perturbed(logits: Tensor, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    if noise is None:
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        noise = torch.rand(
+            logits.shape, generator=generator, dtype=logits.dtype, device=logits.device
+        )
+    return logits - (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
+
+
+def everywhere(total: Tensor) -> Tensor:
+    """The sum of ``total`` over all processes of a data-parallel training."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(total)
+    return total

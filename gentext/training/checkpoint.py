@@ -1,0 +1,315 @@
+"""A trained model in one safetensors file: weights, and a header that says how to rebuild it.
+
+The header is JSON (format version, class, constructor arguments, recipe, metrics, versions); there
+is no pickle, and nothing but a ``Model`` of this package is ever built from what a file says.
+Files are written beside their place and moved there when complete, so that a crash at any moment
+leaves either the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import inspect
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from gentext.core import Model
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+TRAINING = "training/"  # tensors under this prefix serve only to resume a training
+_KEY = "gentext"
+
+
+def save(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    recipe: str | None = None,
+    dtype: torch.dtype | None = None,
+    step: int | None = None,
+    metrics: dict[str, float] | None = None,
+    tokenizer: Any = None,
+) -> Path:
+    """Write ``model`` to the safetensors file ``path``, replacing an older one only when complete.
+
+    ``recipe`` is the name of the experiment, ``dtype`` how floating-point weights are stored (such
+    as ``torch.float16`` for half the size; ``load`` gives back the model's own), ``step`` the
+    number of training steps, ``metrics`` what was measured, ``tokenizer`` what made the tokens of a
+    model of texts. Raises ``ValueError`` when the place cannot be written.
+    """
+    weights = {name: _stored(tensor, dtype) for name, tensor in unique_weights(model).items()}
+    header = {**describe(model), "recipe": recipe, "step": step, "metrics": metrics or {}}
+    header["tokenizer"] = None if tokenizer is None else tokenizer.to_json()
+    return write(path, weights, header)
+
+
+def load(path: str | os.PathLike[str], *, model: Model | None = None) -> Model:
+    """The model in the file ``path``, in evaluation mode and on the CPU.
+
+    With ``model`` (of the class and the sizes in the file) its weights are overwritten where it
+    stands; it is needed for classes outside gentext and for constructors that were given networks.
+    Raises ``ValueError`` when the file is missing, damaged, foreign or does not fit.
+    """
+    header, tensors = read(path)
+    if model is None:
+        model = _rebuild(header, Path(path))
+    else:
+        check_same_model(model, header, Path(path))
+    restore(model, tensors, Path(path))
+    return model.eval()
+
+
+def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the file says of itself: class, arguments, recipe, step, tokenizer, versions."""
+    header, _ = read(path)
+    return {key: value for key, value in header.items() if key not in ("training", "checksum")}
+
+
+def unique_weights(model: Model) -> dict[str, Tensor]:
+    """Parameters and saved buffers by name; tied weights appear once."""
+    saved = model.state_dict(keep_vars=True)
+    named = dict([*model.named_parameters(), *model.named_buffers()])
+    return {name: tensor.detach() for name, tensor in named.items() if name in saved}
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """The header fields from which a model is rebuilt; ``arguments`` is None if not plain."""
+    kind = type(model)
+    floating = [t.dtype for t in unique_weights(model).values() if t.is_floating_point()]
+    return {
+        "class": public_name(kind) or f"{kind.__module__}:{kind.__qualname__}",
+        "arguments": model.arguments if _is_plain(model.arguments) else None,
+        "dtype": str(floating[0] if floating else torch.get_default_dtype()).split(".")[-1],
+    }
+
+
+def write(path: str | os.PathLike[str], tensors: dict[str, Tensor], header: dict[str, Any]) -> Path:
+    """Write tensors and a JSON header to ``path`` so that a crash leaves the old file or the new.
+
+    Raises ``ValueError`` when the folder cannot be written or has no room.
+    """
+    path = Path(path)
+    tensors = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
+    header = {**header, **_versions(), "format": FORMAT, "checksum": _checksum(tensors)}
+    content = safetensors_torch.save(tensors, {_KEY: json.dumps(header)})
+    # A fixed name: what a killed process left behind is overwritten by the next save.
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _replace(path, partial, content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise ValueError(_why_not_written(path, error)) from error
+    return path
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file that ``write`` wrote; ``ValueError`` for any other."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the checkpoint file in it (*{SUFFIX})")
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}; check the path or train it first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        message = f"{path} is damaged or no safetensors file ({error}); fetch or train it again"
+        raise ValueError(message) from error
+    return _header(metadata, tensors, path), tensors
+
+
+def restore(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy the weights among ``tensors`` into ``model``; ``ValueError`` unless all of them fit."""
+    found = {name: t for name, t in tensors.items() if not name.startswith(TRAINING)}
+    wanted = unique_weights(model)
+    odd = sorted(found.keys() ^ wanted.keys())
+    if odd:
+        raise ValueError(
+            f"{path} does not fit {type(model).__name__}: {_some(odd)} on one side only; "
+            "build the model with the arguments it was trained with"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != wanted[name].shape:
+            raise ValueError(
+                f"{path} does not fit: {name} has shape {tuple(tensor.shape)} in the file and "
+                f"{tuple(wanted[name].shape)} in the model; build the model with the file's sizes"
+            )
+    model.load_state_dict(found, strict=False)  # so that the hooks of layers are called
+
+
+def check_same_model(model: Model, header: dict[str, Any], path: Path) -> None:
+    """``ValueError`` if class or arguments of ``model`` contradict the header of a file."""
+    name = header["class"].split(":")[-1]
+    own = type(model).__qualname__
+    if own != name:
+        raise ValueError(f"{path} holds a {name}, not a {own}; pass a model of class {name}")
+    saved, given = header["arguments"] or {}, _as_json(describe(model)["arguments"]) or {}
+    shared = saved.keys() & given.keys()
+    _check_equal({key: saved[key] for key in shared}, {key: given[key] for key in shared}, path)
+
+
+def check_same_settings(model: Model, header: dict[str, Any], path: Path) -> None:
+    """``ValueError`` unless ``model`` was given all that the model of a file was, defaults too."""
+    check_same_model(model, header, path)
+    saved, given = header.get("settings"), _as_json(settings(model))
+    if saved is not None:  # files of weights have none
+        # a default that the file does not know came with a later version
+        new = given.keys() - saved.keys() - model.arguments.keys()
+        _check_equal(saved, {key: given[key] for key in given.keys() - new}, path)
+
+
+def settings(model: Model) -> dict[str, Any]:
+    """All arguments of a model, also those left at their defaults; of networks only the kind."""
+    signature = inspect.signature(type(model).__init__).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature.items()
+        if parameter.default is not parameter.empty
+    }
+    every = defaults | model.arguments
+    return {k: v if _is_plain(v) else type(v).__qualname__ for k, v in every.items()}
+
+
+def _check_equal(saved: dict[str, Any], given: dict[str, Any], path: Path) -> None:
+    """``ValueError`` for the first argument in which the two differ."""
+    for key in sorted(saved.keys() | given.keys()):
+        if key not in saved or key not in given or saved[key] != given[key]:
+            sides = (saved, given)
+            then, now = (repr(side[key]) if key in side else "(not given)" for side in sides)
+            raise ValueError(
+                f"{path} was trained with {key}={then}, not {key}={now}; "
+                f"build the model with {key}={then} or choose another file"
+            )
+
+
+def _rebuild(header: dict[str, Any], path: Path) -> Model:
+    kind = _model_class(header["class"], path)
+    if header["arguments"] is None:
+        raise ValueError(
+            f"{path} was built from arguments that are no plain values (such as networks); "
+            f"build the {kind.__name__} yourself and call load(path, model=...)"
+        )
+    try:
+        model = kind(**_tuples(header["arguments"]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be rebuilt by {kind.__name__}(**{header['arguments']}): {error}; "
+            "build the model yourself and call load(path, model=...)"
+        ) from error
+    return model.to(getattr(torch, header["dtype"]))
+
+
+def public_name(kind: type[Model]) -> str | None:
+    """The name under which gentext offers the class ``kind``, None if it does not."""
+    gentext, name = importlib.import_module("gentext"), kind.__qualname__
+    return name if name in gentext.__all__ and getattr(gentext, name) is kind else None
+
+
+def _model_class(name: str, path: Path) -> type[Model]:
+    """The class called ``name``, if it is a public model of this package.
+
+    Older files say ``gentext.module:name``.
+    """
+    module, _, public = name.rpartition(":")
+    gentext, kind = importlib.import_module("gentext"), None
+    if public in gentext.__all__ and (not module or module.startswith("gentext.")):
+        kind = getattr(gentext, public)
+    if isinstance(kind, type) and issubclass(kind, Model) and kind is not Model:
+        return kind
+    raise ValueError(
+        f"{path} holds a {name}, which is no model of this gentext; "
+        "build the model yourself and call load(path, model=...)"
+    )
+
+
+def _header(metadata: dict[str, str], tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(metadata[_KEY])
+        version, checksum = header["format"], header["checksum"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} was not written by gentext; give a file that gentext.checkpoint.save wrote"
+        ) from error
+    if version > FORMAT:
+        raise ValueError(
+            f"{path} has format {version} (gentext {header.get('gentext')}), this gentext reads "
+            f"up to {FORMAT}; update it with pip install --upgrade gentext"
+        )
+    if checksum != _checksum(tensors):
+        raise ValueError(f"{path} is damaged (its checksum differs); fetch or train it again")
+    return header
+
+
+def _replace(path: Path, partial: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def _why_not_written(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left to write {path}; free some or choose another folder"
+    reason = error.strerror or error
+    return f"cannot write {path} ({reason}); choose a folder in which you may write"
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
+        # As bytes by way of torch, for numpy knows no bfloat16.
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
+    return total
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def _versions() -> dict[str, str]:
+    from importlib import metadata
+
+    try:
+        own = metadata.version("gentext")
+    except metadata.PackageNotFoundError:  # run from a folder that is not installed
+        own = "unknown"
+    return {"gentext": own, "torch": torch.__version__}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _tuples(value: Any) -> Any:
+    """``value`` with lists turned into tuples: JSON has one kind, constructors are given tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

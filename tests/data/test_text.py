@@ -1,0 +1,164 @@
+"""Bundled texts: whole, split so that no text of the test is trained on, cut into rows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gentext import data, text
+from gentext.tokens.tokenizer import EOS, PAD, UNKNOWN, CharTokenizer
+
+
+@pytest.mark.parametrize("name", text.names())
+def test_every_text_is_there_and_split(name: str) -> None:
+    corpus = text.load(name)
+    assert all(corpus.splits.values())
+    assert corpus.licence
+    assert name in repr(corpus)
+    for split, documents in corpus.splits.items():
+        assert len(corpus.notes[split]) == len(documents)
+    with pytest.raises(ValueError, match=r"gentext\.text\.load"):
+        data.load(name)
+
+
+def test_shakespeare_is_cut_at_lines_into_three() -> None:
+    corpus = text.load("shakespeare")
+    (train,), (validation,), (test,) = corpus.splits.values()
+    total = len(train + validation + test)
+    assert total == 1_145_849
+    assert abs(len(test) / total - 0.1) < 1e-3
+    assert abs(len(validation) / total - 0.05) < 1e-3
+    assert train.endswith("\n")
+    assert validation.endswith("\n")
+
+
+def test_poems_that_share_a_line_are_in_one_split() -> None:
+    corpus = text.load("tang")
+    assert sum(map(len, corpus.splits.values())) == 10_312
+    lines = {
+        split: {line for poem in poems for line in re.split(r"\W+", poem) if line}
+        for split, poems in corpus.splits.items()
+    }
+    assert not lines["train"] & lines["test"]
+    assert not lines["train"] & lines["validation"]
+    assert not lines["validation"] & lines["test"]
+    form, author, title = corpus.notes["train"][0]
+    assert form in ("五绝", "七绝")
+    assert author
+    assert title
+    assert all(len(poem) in (24, 32) for poem in corpus.test)
+
+
+def test_no_poem_of_the_test_is_a_variant_of_one_for_training() -> None:
+    """Of the pairs of neighbouring characters in either, less than three tenths are in both."""
+    corpus = text.load("tang")
+    grams = {
+        split: [set(itertools.pairwise(re.sub(r"\W", "", poem))) for poem in poems]
+        for split, poems in corpus.splits.items()
+    }
+    places: dict[tuple[str, str], list[int]] = {}
+    for k, held in enumerate(grams["test"]):
+        for gram in held:
+            places.setdefault(gram, []).append(k)
+    for trained in grams["train"]:
+        shared = Counter(k for gram in trained for k in places.get(gram, ()))
+        for k, both in shared.items():
+            assert both < 0.3 * len(trained | grams["test"][k])
+
+
+@pytest.mark.parametrize("name", ["pairs", "names"])
+def test_no_side_of_a_pair_is_in_two_splits(name: str) -> None:
+    corpus = text.load(name)
+    for side in (0, 1):
+        texts = [{pair[side] for pair in pairs} for pairs in corpus.splits.values()]
+        assert not texts[0] & texts[1]
+        assert not texts[0] & texts[2]
+        assert not texts[1] & texts[2]
+
+
+def test_rows_of_a_stream_are_the_stream() -> None:
+    corpus = text.load("shakespeare")
+    tokenizer = CharTokenizer.fit(corpus.train)
+    rows = text.windows(corpus, tokenizer, 64, stride=16)
+    assert rows.shape == (64,)
+    assert rows.tokenizer is tokenizer
+    assert tokenizer.decode(rows.train[0][3].tolist()) == corpus.train[0][48:112]
+    assert tokenizer.decode(rows.test[0].flatten().tolist()[:500]) == corpus.test[0][:500]
+    with pytest.raises(ValueError, match="not one row of 900000"):
+        text.windows(corpus, tokenizer, 900_000)
+
+
+def test_rows_of_documents_end_and_are_filled_up() -> None:
+    corpus = text.load("tang")
+    corpus = replace(corpus, train=corpus.train[:50])
+    tokenizer = CharTokenizer.fit(corpus.train)
+    rows = text.padded(corpus, tokenizer, 33)
+    for row, poem in zip(rows.train[0].tolist(), corpus.train, strict=True):
+        assert tokenizer.decode(row) == poem
+        assert row[len(poem)] == EOS
+        assert set(row[len(poem) + 1 :]) <= {PAD}
+    assert (rows.test[0] == UNKNOWN).any()
+    short = text.padded(corpus, tokenizer, 30)
+    assert len(short.test[0]) == sum(len(poem) == 24 for poem in corpus.test)
+
+
+def test_pairs_go_both_ways() -> None:
+    corpus = text.load("pairs")
+    corpus = replace(corpus, train=corpus.train[:30])
+    tokenizer = CharTokenizer.fit(side for pair in corpus.train for side in pair)
+    there, back = (
+        text.pairs(corpus, tokenizer, 100),
+        text.pairs(corpus, tokenizer, 100, reverse=True),
+    )
+    for k, (en, zh) in enumerate(corpus.train):
+        assert tokenizer.decode(there.train[0][k].tolist()) == en
+        assert tokenizer.decode(there.train[1][k].tolist()) == zh
+    assert torch.equal(there.train[0], back.train[1])
+    assert torch.equal(there.train[1], back.train[0])
+
+
+def test_a_text_of_ones_own_comes_before_the_bundled_one(tmp_path, monkeypatch) -> None:
+    own = "".join(f"line {k}\n" for k in range(100))
+    (tmp_path / "shakespeare.txt").write_text(own, "utf-8")
+    corpus = text.load("shakespeare", root=tmp_path)
+    assert corpus.train[0] + corpus.validation[0] + corpus.test[0] == own
+    monkeypatch.setenv("GENTEXT_DATA", str(tmp_path))
+    assert text.load("shakespeare").train == corpus.train
+    assert len(text.load("tang").train) > 9000
+    with pytest.raises(FileNotFoundError, match=r"put tang\.txt there"):
+        text.load("tang", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        (b"a\nb\nc\n", "prose", "'prose'.*stream, lines, pairs"),
+        (b"a\nb\n", "lines", "fewer than 3 lines"),
+        (b"\xff\xfe\xff", "lines", "UTF-8"),
+        (b"a\tb\nc\td\ne\n", "pairs", "source, a tab and a target"),
+    ],
+)
+def test_texts_that_cannot_be_read_say_why(tmp_path, content, kind, message) -> None:
+    (tmp_path / "own.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        text.read(tmp_path / "own.txt", kind=kind)
+
+
+def test_unknown_texts_and_damaged_ones_are_refused(monkeypatch) -> None:
+    with pytest.raises(ValueError, match=r"'bible'.*shakespeare, tang"):
+        text.load("bible")
+    source = replace(text.SOURCES["names"], sha256="0" * 64)
+    monkeypatch.setitem(text.SOURCES, "names", source)
+    with pytest.raises(ValueError, match="damaged"):
+        text.load("names")
+
+
+def test_pairs_of_which_none_fits_are_refused() -> None:
+    corpus = text.load("pairs")
+    with pytest.raises(ValueError, match=r"no pair of train in 'pairs' fits rows of 2"):
+        text.pairs(corpus, CharTokenizer.fit(side for pair in corpus.train for side in pair), 2)

@@ -1,0 +1,490 @@
+"""VAEs against the linear-Gaussian model, where everything is known, and against enumeration."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from oracles import gauss_hermite, minimize, normal_log_prob
+from torch import Tensor, nn
+from torch.distributions import Categorical, MultivariateNormal, kl_divergence
+
+from gentext.core import Bound, Density, Encodes, Samples
+from gentext.evaluation.metrics import bits_per_dim
+from gentext.latent.autoencoder import PPCA
+from gentext.latent.conditional_vae import ConditionalVAE, SemiSupervisedVAE, marginal_bound
+from gentext.latent.estimators import reparameterized_gradient, score_function_gradient
+from gentext.latent.vae import IWAE, VAE, active_units, elbo_surgery, importance_bound
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def linear_vae(ppca: PPCA, *, orthogonal: bool = True, **arguments) -> VAE:
+    """The VAE whose decoder is ``ppca`` and whose encoder is its exact posterior.
+
+    Its posterior has independent codes because the columns of W are orthogonal.
+    """
+    d, k = ppca.weight.shape
+    scale = math.sqrt(float(ppca.variance))
+    model = VAE(shape=(d,), latent=k, net="linear", likelihood="normal", scale=scale, **arguments)
+    model = model.double()
+    model.likelihood.log_scale = torch.tensor(math.log(scale))
+    mean_at_zero, covariance = ppca.posterior(torch.zeros(1, d))
+    gain = covariance @ ppca.weight.T / ppca.variance
+    with torch.no_grad():
+        model.decoder.network.weight.copy_(ppca.weight)
+        model.decoder.network.bias.copy_(ppca.mean)
+        model.encoder.head.weight.copy_(torch.cat([gain, torch.zeros(k, d)]))
+        model.encoder.head.bias.copy_(torch.cat([mean_at_zero[0], covariance.diagonal().log()]))
+    return model
+
+
+@pytest.fixture
+def ppca() -> PPCA:
+    return PPCA.fit(torch.randn(60, 4) @ torch.randn(4, 4) + torch.randn(4), 2)
+
+
+def exact_elbo_terms(model: VAE, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Reconstruction and KL of a model with two codes by quadrature, for a batch x."""
+    nodes, weights = gauss_hermite(12)
+    eps = torch.cartesian_prod(nodes, nodes)
+    share = (weights[:, None] * weights).reshape(-1, 1)
+    q = model.encode(x)
+    z = q.base_dist.loc + q.base_dist.scale * eps[:, None]
+    decoded = model.decode(z.flatten(0, 1))
+    fit = decoded.log_prob(x.repeat(len(eps), 1)).unflatten(0, (len(eps), -1))
+    kl = kl_divergence(q.base_dist, torch.distributions.Normal(0.0, 1.0)).sum(1)
+    return (share * fit).sum(0), kl
+
+
+@pytest.mark.equation("eq-vae-split", "eq-vae-linpost")
+def test_bound_is_tight_at_the_true_posterior(ppca: PPCA) -> None:
+    x = torch.randn(6, 4)
+    model = linear_vae(ppca)
+    reconstruction, kl = exact_elbo_terms(model, x)
+    torch.testing.assert_close(reconstruction - kl, ppca.log_prob(x), atol=1e-9, rtol=0)
+    _, ours = model.elbo_terms(x)
+    torch.testing.assert_close(ours, kl, atol=1e-12, rtol=0)
+
+
+@pytest.mark.equation("eq-vae-split")
+def test_bound_by_sampling_equals_quadrature_and_lies_below(ppca: PPCA) -> None:
+    x = torch.randn(5, 4)
+    model = linear_vae(ppca)
+    with torch.no_grad():
+        model.encoder.head.bias += 0.3 * torch.randn(4)
+        draws = model.elbo(x.repeat(4000, 1)).unflatten(0, (4000, 5))
+        reconstruction, kl = exact_elbo_terms(model, x)
+    exact = reconstruction - kl
+    error = draws.std(0) / math.sqrt(len(draws))
+    assert ((draws.mean(0) - exact).abs() < 4.5 * error).all()
+    gap = ppca.log_prob(x) - exact
+    mean, covariance = ppca.posterior(x)
+    q = model.encode(x)
+    for i in range(5):
+        wrong = MultivariateNormal(q.mean[i], q.variance[i].diag())
+        expected = kl_divergence(wrong, MultivariateNormal(mean[i], covariance))
+        torch.testing.assert_close(gap[i], expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.equation("eq-vae-elbo")
+def test_evidence_is_mean_log_weight_plus_kl_to_the_posterior() -> None:
+    """One code, a decoder that is no Gaussian model: everything by integration over z."""
+    torch.manual_seed(3)
+    model = VAE(shape=(3,), latent=1, hidden=8, likelihood="bernoulli").double()
+    x = torch.tensor([[1.0, 0.0, 1.0]])
+    z = torch.linspace(-12, 12, 6001)
+    q = model.encode(x)
+    with torch.no_grad():
+        joint = model.decode(z[:, None]).log_prob(x.expand(6001, 3)) + normal_log_prob(
+            z, torch.zeros(()), torch.ones(())
+        )
+        log_q = q.log_prob(z[:, None])
+        evidence = torch.trapezoid(joint.exp(), z).log()
+        kl = torch.trapezoid(log_q.exp() * (log_q - (joint - evidence)), z)
+        weights = model.log_weights(x, k=40_000)
+    assert weights.shape == (40_000, 1)
+    error = float(weights.std()) / 200
+    assert abs(float(evidence - (weights.mean() + kl))) < 4.5 * error
+    assert float(kl) > 20 * error  # so that dropping it would be seen
+    bound = torch.trapezoid(log_q.exp() * (joint - log_q), z)
+    torch.testing.assert_close(bound, evidence - kl, atol=1e-8, rtol=0)
+
+
+@pytest.mark.equation("eq-vae-beta")
+def test_beta_tempers_the_posterior(ppca: PPCA) -> None:
+    beta, x = 3.0, torch.randn(6, 4)
+    model = linear_vae(ppca, beta=beta)
+    parameters = [*model.encoder.parameters()]
+    for p in model.decoder.parameters():
+        p.requires_grad_(False)
+
+    def loss() -> Tensor:
+        reconstruction, kl = exact_elbo_terms(model, x)
+        return (beta * kl - reconstruction).mean()
+
+    minimize(loss, parameters, 100)
+    precision = torch.eye(2) + ppca.weight.T @ ppca.weight / (beta * ppca.variance)
+    variance = model.encode(x).variance
+    expected = torch.linalg.inv(precision).diagonal().expand(6, 2)
+    torch.testing.assert_close(variance, expected, atol=1e-6, rtol=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        draws = torch.stack([model.loss(x.repeat(500, 1)) for _ in range(20)])
+        error = float(draws.std()) / math.sqrt(20)
+        assert abs(float(draws.mean() - loss())) < 5 * error
+
+
+def multinomial_bound(q: list[float], w: list[float], k: int) -> float:
+    """E log (1/K) Σ w(z_k) for z_k ~ q over a few states, by summing over all counts."""
+    total = 0.0
+    for counts in itertools.product(range(k + 1), repeat=len(q)):
+        if sum(counts) != k:
+            continue
+        log_p = math.lgamma(k + 1) - sum(math.lgamma(c + 1) for c in counts)
+        log_p += sum(c * math.log(a) for c, a in zip(counts, q, strict=True))
+        log_w = torch.tensor(
+            [math.log(b) for b, c in zip(w, counts, strict=True) for _ in range(c)]
+        )
+        total += math.exp(log_p) * float(importance_bound(log_w[:, None]))
+    return total
+
+
+@pytest.mark.equation("eq-vae-iwae")
+def test_more_samples_give_a_tighter_bound_with_the_stated_gap() -> None:
+    q, joint = [0.5, 0.3, 0.2], [0.10, 0.02, 0.06]
+    w = [a / b for a, b in zip(joint, q, strict=True)]
+    evidence = math.log(sum(joint))
+    bounds = [multinomial_bound(q, w, k) for k in (1, 2, 3, 5, 10)]
+    assert all(a < b for a, b in itertools.pairwise([*bounds, evidence]))
+    assert abs(bounds[0] - sum(a * math.log(b) for a, b in zip(q, w, strict=True))) < 1e-12
+    variance = sum(a * b**2 for a, b in zip(q, w, strict=True)) - sum(joint) ** 2
+    gap = evidence - multinomial_bound(q, w, 40)
+    assert abs(40 * gap / (variance / (2 * sum(joint) ** 2)) - 1) < 0.05
+
+
+@pytest.mark.equation("eq-vae-iwae")
+def test_importance_bound_of_a_model_reaches_the_exact_likelihood(ppca: PPCA) -> None:
+    x = torch.randn(5, 4)
+    model = linear_vae(ppca)
+    exact = ppca.log_prob(x)
+    torch.testing.assert_close(model.importance_log_prob(x, 7), exact, atol=1e-9, rtol=0)
+    with torch.no_grad():
+        model.encoder.head.bias[2:] += 0.5  # wider than the posterior: bounded weights
+        elbo = model.elbo(x, samples=2000)
+    few = model.importance_log_prob(x, 10)
+    many = model.importance_log_prob(x, 20_000, chunk=999)
+    assert (many > elbo + 0.05).all()
+    assert (few - exact).abs().max() > (many - exact).abs().max()
+    torch.testing.assert_close(many, exact, atol=0.02, rtol=0)
+
+
+@pytest.mark.equation("eq-vae-iwae")
+def test_iwae_trains_on_the_bound_it_names() -> None:
+    model = IWAE(shape=(3,), latent=2, hidden=8, likelihood="normal", scale=1.0, k=4).double()
+    x = torch.randn(6, 3)
+    torch.manual_seed(7)
+    loss = model.loss(x)
+    torch.manual_seed(7)
+    log_w = model.log_weights(x, k=4)
+    expected = -(log_w.exp().mean(0)).log().mean()
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.equation("eq-vae-reparam")
+def test_reparameterized_gradient_of_a_cubic() -> None:
+    nodes, weights = gauss_hermite(40)
+    draws = reparameterized_gradient(lambda z: z**3, 0.7, 1.3, nodes)
+    mean = (weights[:, None] * draws).sum(0)
+    expected = torch.tensor([3 * 0.7**2 + 3 * 1.3**2, 6 * 0.7 * 1.3])
+    torch.testing.assert_close(mean, expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.equation("eq-vae-score")
+def test_score_function_gradient_has_the_same_mean_and_the_stated_variance() -> None:
+    nodes, weights = gauss_hermite(40)
+
+    def moments(draws: Tensor) -> tuple[Tensor, Tensor]:
+        mean = (weights[:, None] * draws).sum(0)
+        return mean, (weights[:, None] * (draws - mean) ** 2).sum(0)
+
+    for mu in (0.0, 1.0, 2.0):
+        mean, variance = moments(score_function_gradient(torch.square, mu, 1.0, nodes))
+        other, least = moments(reparameterized_gradient(torch.square, mu, 1.0, nodes))
+        torch.testing.assert_close(mean, other, atol=1e-9, rtol=0)
+        assert abs(float(variance[0]) - (mu**4 + 14 * mu**2 + 15)) < 1e-7
+        assert abs(float(least[0]) - 4) < 1e-8
+    cubic, _ = moments(score_function_gradient(lambda z: z**3, 0.7, 1.3, nodes))
+    expected = torch.tensor([3 * 0.7**2 + 3 * 1.3**2, 6 * 0.7 * 1.3])
+    torch.testing.assert_close(cubic, expected, atol=1e-8, rtol=0)
+
+
+class Table(nn.Module):
+    """An encoder that looks its output up: row i of ``values`` for the input i."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.values[x[:, 0].long()]
+
+
+@pytest.mark.equation("eq-vae-surgery")
+def test_surgery_splits_the_mean_kl() -> None:
+    parameters = torch.tensor([[-1.0, -1.0], [0.5, -0.5], [2.0, -2.0]])
+    model = VAE(
+        shape=(1,), latent=1, net=(Table(parameters), nn.Unflatten(1, (1, 1))), likelihood="normal"
+    )
+    x = torch.arange(3.0)[:, None]
+    information, marginal = elbo_surgery(model, x, samples=40_000)
+
+    z = torch.linspace(-14, 14, 8001)
+    q = model.encode(x).log_prob(z[:, None, None]).T.exp().detach()
+    mixture, prior = q.mean(0), normal_log_prob(z, torch.zeros(()), torch.ones(())).exp()
+
+    def kl(a: Tensor, b: Tensor) -> float:
+        tiny = 1e-300
+        return float(torch.trapezoid(a * ((a + tiny).log() - (b + tiny).log()), z))
+
+    exact = sum(kl(row, mixture) for row in q) / 3
+    assert abs(information - exact) < 0.01
+    assert abs(marginal - kl(mixture, prior)) < 0.02
+    _, mean_kl = model.elbo_terms(x)
+    assert abs(information + marginal - float(mean_kl.detach().mean())) < 0.02
+    assert exact < math.log(3)
+    apart = Table(torch.tensor([[-40.0, 0.0], [0.0, 0.0], [40.0, 0.0]]))
+    model = VAE(shape=(1,), latent=1, net=(apart, nn.Unflatten(1, (1, 1))), likelihood="normal")
+    assert abs(elbo_surgery(model, x, samples=500)[0] - math.log(3)) < 1e-9
+
+
+@pytest.mark.equation("eq-vae-collapse")
+def test_linear_vae_keeps_the_codes_that_the_closed_form_keeps() -> None:
+    z = torch.randn(300, 3)
+    z = torch.linalg.qr(z - z.mean(0))[0] * math.sqrt(300)
+    x = z * torch.tensor([3.0, 1.2, 0.4]).sqrt()
+    x = torch.cat([x, torch.zeros(300, 1)], 1) @ torch.linalg.qr(torch.randn(4, 4))[0]
+    model = linear_vae(PPCA.fit(x, 3, variance=0.7))
+    assert active_units(model, x) == 2
+
+
+def test_linear_vae_trained_by_sampling_reaches_the_likelihood_of_ppca() -> None:
+    """Adam on the one-sample bound, with a learned scale, from a random start."""
+    x = torch.randn(500, 5) @ torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5, 0.5]))
+    exact = PPCA.fit(x, 2).log_prob(x).mean()
+    model = VAE(shape=(5,), latent=2, net="linear", likelihood="normal").double()
+    torch.nn.init.zeros_(model.likelihood.log_scale)  # these data are of order one
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1500)
+    for _ in range(1500):
+        optimizer.zero_grad()
+        model.loss(x).backward()
+        optimizer.step()
+        scheduler.step()
+    with torch.no_grad():
+        reconstruction, kl = exact_elbo_terms(model, x)
+    assert abs(float((reconstruction - kl).mean() - exact)) < 1e-2
+
+
+@pytest.mark.equation("eq-vae-m2")
+def test_summing_the_class_out_is_a_bound_and_tight_at_the_exact_classifier() -> None:
+    joint = torch.tensor([0.10, 0.02, 0.06])  # p(x, y) for the x at hand
+    evidence = joint.sum().log()
+    for _ in range(20):
+        q = Categorical(logits=torch.randn(1, 3))
+        assert marginal_bound(q, joint.log()[None]) <= evidence + 1e-12
+    exact = Categorical(probs=joint[None] / joint.sum())
+    torch.testing.assert_close(marginal_bound(exact, joint.log()[None])[0], evidence)
+
+
+@pytest.mark.equation("eq-vae-m2")
+def test_m2_loss_takes_each_example_by_what_is_known_of_it() -> None:
+    model = SemiSupervisedVAE(
+        shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0, alpha=2.5
+    ).double()
+    x, y = torch.randn(5, 4), torch.tensor([2, -1, 0, -1, 1])
+    torch.manual_seed(11)
+    loss = model.loss(x, y)
+    torch.manual_seed(11)
+    bounds, q = model.bounds(x), model.classify(x)
+    total = 0.0
+    for i, label in enumerate(y.tolist()):
+        if label >= 0:
+            total += bounds[i, label] + 2.5 * q.logits[i, label]
+        else:
+            p = q.probs[i]
+            total += (p * bounds[i]).sum() - (p * p.log()).sum()
+    torch.testing.assert_close(loss, -total / 5)
+
+
+def test_m2_bounds_stand_in_the_order_of_the_classes() -> None:
+    model = SemiSupervisedVAE(
+        shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0
+    ).double()
+    x = torch.randn(5, 4)
+    with torch.no_grad():
+        many = model.bounds(x.repeat(3000, 1)).unflatten(0, (3000, 5))
+        for label in range(3):
+            y = torch.full((15_000,), label)
+            single = model.joint_elbo(x.repeat(3000, 1), y).unflatten(0, (3000, 5))
+            error = (many[..., label].var(0) + single.var(0)).div(3000).sqrt()
+            assert ((many[..., label].mean(0) - single.mean(0)).abs() < 4.5 * error).all()
+
+
+def test_m2_importance_bound_sums_the_class_out() -> None:
+    """A decoder that ignores z makes the bound exact: log of the mean over classes of p(x | y)."""
+    model = SemiSupervisedVAE(
+        shape=(4,), latent=2, hidden=8, classes=3, net="linear", likelihood="normal", scale=1.0
+    ).double()
+    with torch.no_grad():
+        model.decoder.network.weight[:, :2] = 0
+    x = torch.randn(5, 4)
+    z = torch.zeros(5, 2)
+    exact = torch.stack([model.decode(z, torch.full((5,), c)).log_prob(x) for c in range(3)])
+    with torch.no_grad():
+        model.encoder.head.weight.zero_()
+        model.encoder.head.bias.zero_()  # q is the prior, so every weight is p(x | y)
+    expected = exact.logsumexp(0).detach() - math.log(3)
+    torch.testing.assert_close(model.importance_log_prob(x, 3), expected)
+    with pytest.raises(ValueError, match="needs labels y from 0 to 2"):
+        model.encode(x)
+
+
+def test_joint_bound_is_the_conditional_bound_and_the_prior_of_the_class() -> None:
+    model = SemiSupervisedVAE(
+        shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0
+    ).double()
+    x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    torch.manual_seed(2)
+    reconstruction, kl = model.elbo_terms(x, y)
+    torch.manual_seed(2)
+    torch.testing.assert_close(
+        model.joint_elbo(x, y), reconstruction - kl + torch.tensor(1 / 3).log()
+    )
+
+
+def test_conditional_vae_depends_on_the_class() -> None:
+    model = ConditionalVAE(shape=(1, 8, 8), classes=3, latent=2, hidden=32, net="conv").double()
+    z = torch.randn(1, 2)
+    images = [model.decode(z, torch.tensor([label])).mean for label in range(3)]
+    assert all((a - b).abs().max() > 1e-4 for a, b in itertools.combinations(images, 2))
+    assert model.sample(4).shape == (4, 1, 8, 8)
+    y = torch.tensor([0, 1, 2, 0])
+    assert model.elbo(torch.rand(4, 1, 8, 8).round(), y).shape == (4,)
+
+
+@pytest.mark.equation("eq-data-bpd")
+def test_bits_per_dim_of_a_uniform_code() -> None:
+    log_p = torch.full((3,), 64 * math.log(1 / 17))
+    torch.testing.assert_close(bits_per_dim(log_p, 64), torch.full((3,), math.log2(17)))
+
+
+def test_capabilities_are_those_that_exist() -> None:
+    model = VAE(shape=(4,), latent=2)
+    assert isinstance(model, Samples)
+    assert isinstance(model, Bound)
+    assert isinstance(model, Encodes)
+    assert not isinstance(model, Density)
+
+
+def test_interpolation_starts_and_ends_at_reconstructions() -> None:
+    model = VAE(shape=(1, 8, 8), latent=3, hidden=32).double()
+    a, b = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    path = model.interpolate(a, b, steps=5)
+    assert path.shape == (2, 5, 1, 8, 8)
+    torch.testing.assert_close(path[:, 0], model.reconstruct(a))
+    torch.testing.assert_close(path[:, -1], model.reconstruct(b))
+
+
+def test_sampling_follows_the_generator() -> None:
+    model = VAE(shape=(1, 8, 8), latent=3, hidden=32).double()
+    draws = [model.sample(4, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    assert (draws[0] == draws[1]).all()
+    assert (draws[0] != draws[2]).any()
+    assert set(draws[0].unique().tolist()) == {0.0, 1.0}  # Bernoulli noise, not the mean
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"latent": 0}, "latent must be"),
+        ({"latent": 2, "beta": -1.0}, "beta must be"),
+        ({"latent": 2, "beta": math.nan}, "beta must be"),
+        ({"latent": 2, "likelihood": "mse"}, "'mse'.*normal, bernoulli"),
+        ({"latent": 2, "net": "vit"}, "'vit'.*linear, mlp, conv"),
+    ],
+)
+def test_impossible_models_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VAE(shape=(4,), **arguments)
+
+
+def test_impossible_data_are_refused() -> None:
+    model = VAE(shape=(4,), latent=2).double()
+    for x, message in [
+        (torch.full((2, 4), 255.0), r"255.*\[0, 1\].*divide"),
+        (torch.rand(2, 5), r"\(2, 5\)"),
+        (torch.rand(0, 4), "n >= 1"),
+        (torch.full((2, 4), math.nan), "NaN"),
+        (torch.ones(2, 4, dtype=torch.long), "floating-point"),
+    ]:
+        for call in (model.elbo, model.loss, lambda x: model.importance_log_prob(x, 2)):
+            with pytest.raises(ValueError, match=message):
+                call(x)
+    with pytest.raises(ValueError, match="takes no labels"):
+        model.encode(torch.rand(2, 4), torch.tensor([0, 1]))
+    labelled = ConditionalVAE(shape=(4,), latent=2, classes=3).double()
+    with pytest.raises(ValueError, match=r"label 3.*3 classes"):
+        labelled.check(torch.rand(2, 4), torch.tensor([0, 3]))
+    for y, message in [
+        (torch.tensor([0, -1]), r"label -1.*from 0 to 2"),
+        (torch.tensor([0.0, 1.0]), r"float64.*integers"),
+        (torch.tensor([0]), r"shape \(1,\), but 2 examples"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            labelled.check(torch.rand(2, 4), y)
+    with pytest.raises(ValueError, match=r"label -1"):
+        labelled.elbo(torch.rand(2, 4), torch.tensor([0, -1]))
+    few = SemiSupervisedVAE(shape=(4,), latent=2, classes=3).double()
+    few.check(torch.rand(2, 4), torch.tensor([-1, 2]))
+    for wrong in ({"beta": 2.0}, {"net": (nn.Identity(), nn.Identity())}):
+        with pytest.raises(ValueError, match=r"no beta|by name"):
+            SemiSupervisedVAE(shape=(4,), latent=2, classes=3, **wrong)
+    with pytest.raises(ValueError, match="no beta"):
+        IWAE(shape=(4,), latent=2, beta=2.0)
+    with pytest.raises(ValueError, match="samples must be at least 1"):
+        model.elbo(torch.rand(2, 4), samples=0)
+    with pytest.raises(ValueError, match="classes must be"):
+        ConditionalVAE(shape=(4,), latent=2, classes=1)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        model.importance_log_prob(torch.rand(2, 4), 0)
+    with pytest.raises(ValueError, match="steps must be"):
+        model.interpolate(torch.rand(1, 4), torch.rand(1, 4), steps=1)
+
+
+def test_a_decoder_of_the_wrong_shape_is_refused_not_broadcast() -> None:
+    decoder = nn.Linear(2, 4)  # gives (n, 4) where (n, 1, 4) is needed
+    model = VAE(shape=(4,), latent=2, net=(nn.Linear(4, 4), decoder)).double()
+    with pytest.raises(ValueError, match=r"\(n, 1, 4\), but got \(3, 4\)"):
+        model.loss(torch.rand(3, 4))
+
+
+def test_extreme_encoders_give_finite_bounds_and_gradients() -> None:
+    for log_var in (-300.0, 200.0):
+        table = Table(torch.tensor([[0.0, log_var]]))
+        decoder = nn.Unflatten(1, (1, 1))
+        model = VAE(shape=(1,), latent=1, net=(table, decoder), likelihood="normal", scale=1.0)
+        loss = model.loss(torch.zeros(1, 1))
+        loss.backward()
+        assert loss.isfinite()
+        assert table.values.grad.isfinite().all()
+
+
+def test_labels_go_through_interpolation_and_the_count_of_active_codes() -> None:
+    model = ConditionalVAE(shape=(4,), latent=2, classes=3, hidden=8).double()
+    x, y = torch.rand(3, 4), torch.tensor([0, 1, 2])
+    path = model.interpolate(x, x.flip(0), steps=4, y=y)
+    torch.testing.assert_close(path[:, 0], model.reconstruct(x, y))
+    assert 0 <= active_units(model, x, y=y) <= 2

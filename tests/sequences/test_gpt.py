@@ -1,0 +1,379 @@
+"""GPT against enumeration, its own uncached passes, torch's counters and Hugging Face's GPT-2."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gentext.core import Density, Samples
+from gentext.sequences.gpt import (
+    GPT,
+    acceptance,
+    cache_bytes,
+    count_flops,
+    count_parameters,
+    load_gpt2,
+    residual,
+    speculative,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+SHAPE = {"vocab_size": 11, "context": 8, "layers": 2, "heads": 2, "width": 16}
+
+
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+
+
+def make(spread: float = 0.5, **arguments) -> GPT:
+    """A model whose weights are so large that its predictions differ from each other."""
+    model = GPT(**{**SHAPE, **arguments}).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=spread)
+    return model
+
+
+def all_strings(vocab_size: int, length: int) -> Tensor:
+    return torch.tensor(list(itertools.product(range(vocab_size), repeat=length)))
+
+
+# The model
+
+
+def test_capabilities() -> None:
+    assert isinstance(make(), Density)
+    assert isinstance(make(), Samples)
+
+
+def test_all_strings_have_probability_one() -> None:
+    model = make(vocab_size=4, context=5)
+    for length in (1, 3, 5):
+        total = model.log_prob(all_strings(4, length)).exp().sum()
+        close(total.detach(), torch.tensor(1.0))
+
+
+def test_predictions_do_not_depend_on_what_comes_later() -> None:
+    model, tokens = make(), torch.randint(11, (3, 8))
+    logits = model.logits(tokens)
+    for place in range(8):
+        other = tokens.clone()
+        other[:, place] = (other[:, place] + 1) % 11
+        changed = (model.logits(other) != logits).flatten(2).any(-1).any(0)
+        assert not changed[:place].any()
+        assert changed[place:].all()
+
+
+def test_it_is_the_decoder_that_torch_would_build() -> None:
+    model, tokens = make(), torch.randint(11, (3, 6))
+    layer = nn.TransformerEncoderLayer(
+        16, 2, 64, 0.0, lambda h: F.gelu(h, approximate="tanh"), batch_first=True, norm_first=True
+    )
+    x = model.tokens.weight[tokens] + model.positions.weight[:6]
+    for block in model.blocks:
+        layer.self_attn.in_proj_weight = block.attention.qkv.weight
+        layer.self_attn.in_proj_bias = block.attention.qkv.bias
+        layer.self_attn.out_proj.weight = block.attention.out.weight
+        layer.self_attn.out_proj.bias = block.attention.out.bias
+        layer.linear1, layer.linear2 = block.feed_forward.up, block.feed_forward.down
+        layer.norm1, layer.norm2 = block.norm1, block.norm2
+        x = layer(x, src_mask=~torch.ones(6, 6, dtype=torch.bool).tril())
+    expected = model.norm(x) @ model.tokens.weight.T
+    close(model.logits(tokens), expected, 1e-10)
+
+
+@pytest.mark.equation("eq-gpt-params")
+@pytest.mark.parametrize(
+    "shape", [SHAPE, {"vocab_size": 50, "context": 20, "layers": 3, "heads": 3, "width": 24}]
+)
+def test_parameters_are_counted(shape: dict[str, int]) -> None:
+    assert count_parameters(**shape) == sum(p.numel() for p in GPT(**shape).parameters())
+
+
+@pytest.mark.equation("eq-gpt-params")
+def test_gpt2_small_has_the_published_size() -> None:
+    shape = {"vocab_size": 50_257, "context": 1024, "layers": 12, "heads": 12, "width": 768}
+    with torch.device("meta"):
+        model = GPT(**shape)
+    assert sum(p.numel() for p in model.parameters()) == 124_439_808
+    assert count_parameters(**shape) == 124_439_808
+
+
+@pytest.mark.equation("eq-gpt-flops")
+def test_operations_are_counted() -> None:
+    shape = {"vocab_size": 40, "context": 16, "layers": 2, "heads": 2, "width": 32}
+    model, tokens = GPT(**shape), torch.randint(40, (3, 16))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        with FlopCounterMode(display=False) as forward:
+            model.logits(tokens)
+        with FlopCounterMode(display=False) as both:
+            model.logits(tokens).sum().backward()
+    assert forward.get_total_flops() == count_flops(**shape, batch=3, tokens=16)
+    assert both.get_total_flops() == 3 * forward.get_total_flops()
+
+
+@pytest.mark.equation("eq-gpt-init")
+def test_branches_add_the_same_variance_at_any_depth() -> None:
+    width = 64
+    for layers in (3, 12):
+        torch.manual_seed(0)
+        model = GPT(vocab_size=50, context=64, layers=layers, heads=2, width=width)
+        x = torch.zeros(1500, width)
+        for block in model.blocks:  # a branch whose inner features have variance 1
+            x = x + block.attention.out(torch.randn(1500, width))
+            x = x + block.feed_forward.down(torch.randn(1500, 4 * width)) / 2
+        assert float(x.var().detach()) == pytest.approx(0.02**2 * width, rel=0.1)
+        for weight in (
+            model.tokens.weight,
+            model.positions.weight,
+            model.blocks[0].attention.qkv.weight,
+            model.blocks[0].feed_forward.up.weight,
+        ):
+            assert float(weight.std().detach()) == pytest.approx(0.02, rel=0.05)
+        assert (model.blocks[1].norm1.weight == 1).all()
+        assert (model.blocks[1].attention.qkv.bias == 0).all()
+
+
+# The cache
+
+
+@pytest.mark.equation("eq-gpt-kv")
+def test_reading_by_parts_is_reading_at_once() -> None:
+    model, tokens = make(), torch.randint(11, (3, 8))
+    full = model.logits(tokens)
+    state, place, parts = model.begin(3, 8), 0, []
+    for t in (3, 1, 2):
+        logits, state = model.extend(tokens[:, place : place + t], state)
+        parts.append(logits)
+        place += t
+    close(torch.cat(parts, 1), full[:, :6])
+    last, state = model.step(tokens[:, 6], state)
+    close(last, full[:, 6])
+    last, state = model.read(tokens[:, 7:], state)
+    close(last, full[:, 7])
+
+
+@pytest.mark.equation("eq-gpt-kv")
+def test_bytes_of_the_cache() -> None:
+    cache = GPT(**SHAPE).begin(3, 8)[0]
+    assert cache.nbytes == cache_bytes(layers=2, width=16, tokens=8, batch=3, item=8)
+    small = cache_bytes(layers=12, width=768, tokens=1024, item=2)  # GPT-2 small in half precision
+    assert small == 36 * 2**20
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_cached_generation_is_the_uncached_one(temperature: float) -> None:
+    model, prompt = make(), torch.randint(11, (4, 3))
+    cached, uncached = (
+        model.generate(
+            prompt,
+            30,  # the context of 8 overflows several times
+            temperature=temperature,
+            cache=cache,
+            generator=torch.Generator().manual_seed(3),
+        )
+        for cache in (True, False)
+    )
+    assert cached.shape == (4, 33)
+    assert (cached == uncached).all()
+    assert len(cached.unique()) > 3
+
+
+def test_the_state_can_be_reordered() -> None:
+    model, tokens = make(), torch.randint(11, (3, 5))
+    _, (cache, position, weights) = model.read(tokens[:, :4], model.begin(3, 8))
+    order = torch.tensor([2, 0, 0, 1])
+    logits, _ = model.step(tokens[order, 4], (cache.index_select(0, order), position, weights))
+    close(logits, model.logits(tokens)[order, -1])
+
+
+# Drafts
+
+
+@pytest.mark.equation("eq-gpt-specdec")
+def test_accepting_or_replacing_has_the_law_of_the_model() -> None:
+    for p, q in (
+        torch.randn(2, 6).softmax(-1),
+        torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.3, 0.7]]),
+        torch.tensor([[0.2, 0.8], [0.2, 0.8]]),
+    ):
+        keep = q * acceptance(p, q)
+        close(keep + (1 - keep.sum()) * residual(p, q), p, 1e-13)
+        close(keep.sum(), 1 - 0.5 * (p - q).abs().sum(), 1e-13)
+        close(residual(p, q).sum(), torch.tensor(1.0), 1e-13)
+
+
+@pytest.mark.equation("eq-gpt-specdec")
+def test_drafted_text_has_the_law_of_the_model() -> None:
+    small = {"vocab_size": 3, "heads": 1, "width": 8, "layers": 1, "context": 5, "bos": 0}
+    model, draft = make(0.4, **small), GPT(**small)
+    draft.load_state_dict({k: v + 0.2 * torch.randn_like(v) for k, v in model.state_dict().items()})
+    prompt, rows, rounds, temperature = torch.tensor([[2]]), 3, 500, 0.7
+    strings, counts, kept = all_strings(3, 3), torch.zeros(27), 0.0
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(rounds):
+        text, share = speculative(
+            model,
+            draft,
+            prompt.expand(rows, 1),
+            3,
+            ahead=2,
+            temperature=temperature,
+            generator=generator,
+        )
+        counts += torch.bincount((text[:, 1:] * torch.tensor([9, 3, 1])).sum(1), minlength=27)
+        kept += share / rounds
+    assert 0.3 < kept < 0.95  # both happened often
+    full = torch.cat([torch.tensor([[0, 2]]).expand(27, 2), strings], dim=1)
+    log_p = (model.logits(full[:, :-1])[:, 1:] / temperature).log_softmax(-1)
+    p = log_p.gather(2, strings[..., None]).sum((1, 2)).exp().detach()
+    close(p.sum(), torch.tensor(1.0))
+    expected = p * rows * rounds
+    chi2 = ((counts - expected) ** 2 / expected).sum()
+    assert float(chi2) < 26 + 4 * math.sqrt(2 * 26)
+
+
+def test_a_perfect_draft_is_always_kept() -> None:
+    model = make()
+    text, share = speculative(model, model, torch.randint(11, (2, 2)), 5, ahead=3)
+    assert text.shape == (2, 7)
+    assert share == 1
+    same, _ = speculative(model, model, text, 0)
+    assert (same == text).all()
+
+
+# Training and devices
+
+
+def test_padding_counts_nothing() -> None:
+    model = make(pad=0)
+    tokens = torch.tensor([[5, 6, 7, 0, 0], [3, 4, 0, 0, 0]])
+    close(model.log_prob(tokens)[1:], model.log_prob(tokens[1:, :2]))
+    close(model.loss(tokens), -model.log_prob(tokens).sum() / 5)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    model, tokens = make(dropout=0.5), torch.randint(11, (2, 8))
+    close(model.logits(tokens), model.logits(tokens), 0.0)
+    model.train()
+    assert (model.logits(tokens) != model.logits(tokens)).any()
+
+
+COMPILED = """
+import torch
+from gentext.gpt import GPT
+model = GPT(vocab_size=11, context=8, layers=2, heads=2, width=16, pad=0).double()
+tokens = torch.randint(1, 11, (2, 8))
+compiled = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
+losses = compiled(tokens), model.loss(tokens)
+for pair in zip(*(torch.autograd.grad(loss, list(model.parameters())) for loss in losses)):
+    torch.testing.assert_close(*pair, atol=1e-10, rtol=0)
+torch.testing.assert_close(*losses, atol=1e-12, rtol=0)
+"""
+
+
+def test_the_compiled_loss_is_one_graph_with_the_same_gradients() -> None:
+    """In a process of its own, where no shapes are checked at run time."""
+    run = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_half_precision_is_near_full_precision() -> None:
+    model, tokens = make(0.1).float(), torch.randint(11, (2, 8))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(tokens)
+        text = model.generate(tokens[:, :3], 3, temperature=0.0)
+    loss.backward()
+    assert text.shape == (2, 6)
+    torch.testing.assert_close(loss, model.loss(tokens), atol=0.02, rtol=0.02, check_dtype=False)
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_shapes_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        model = GPT(**SHAPE)
+        tokens = torch.zeros(2, 8, dtype=torch.long)
+    assert model.logits(tokens).shape == (2, 8, 11)
+    assert model.loss(tokens).device.type == "meta"
+    assert model.step(tokens[:, 0], model.begin(2, 8))[0].shape == (2, 11)
+
+
+# GPT-2 of others
+
+
+def test_logits_of_a_hugging_face_checkpoint(tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from safetensors.torch import save_file
+
+    config = transformers.GPT2Config(vocab_size=40, n_positions=12, n_embd=16, n_layer=3, n_head=2)
+    torch.set_default_dtype(torch.float32)
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    tokens = torch.randint(40, (2, 12))
+    save_file(theirs.transformer.state_dict(), tmp_path / "model.safetensors")
+    for source in (theirs.state_dict(), tmp_path / "model.safetensors"):
+        ours = load_gpt2(source, heads=2)
+        assert (ours.bos, ours.context, ours.training) == (39, 12, False)
+        expected = theirs(tokens).logits
+        torch.testing.assert_close(ours.logits(tokens), expected, atol=1e-4, rtol=0)
+    prompt = tokens[:, :4]
+    text = theirs.generate(
+        torch.cat([torch.full((2, 1), 39), prompt], 1),
+        attention_mask=torch.ones(2, 5),
+        max_new_tokens=7,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    assert (ours.generate(prompt, 7, temperature=0.0) == text[:, 1:]).all()
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"heads": 3}, "width=16 and heads=3"),
+        ({"layers": 0}, "layers must be at least 1"),
+        ({"context": 0}, "context must be at least 1"),
+        ({"vocab_size": 0}, "vocab_size must be at least 1"),
+        ({"bos": 11}, "bos=11.*0 to 10"),
+        ({"pad": -1}, "pad=-1"),
+        ({"dropout": 1.5}, "dropout=1.5"),
+    ],
+)
+def test_impossible_models_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GPT(**{**SHAPE, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda m: m.logits(torch.zeros(2, 9, dtype=torch.long)), "at most 8"),
+        (lambda m: m.logits(torch.full((2, 3), 11)), "from 11 to 11"),
+        (lambda m: m.logits(torch.zeros(2, 3)), "integers"),
+        (lambda m: m.read(torch.zeros(2, 5, dtype=torch.long), m.begin(2, 4)), "room for 4"),
+        (lambda m: m.begin(2, 9), "capacity=9"),
+        (lambda m: speculative(m, m, torch.zeros(1, 4, dtype=torch.long), 5), "4 tokens"),
+        (
+            lambda m: speculative(m, make(bos=2), torch.zeros(1, 4, dtype=torch.long), 2),
+            "same tokens",
+        ),
+        (lambda m: speculative(m, m, torch.zeros(1, 4, dtype=torch.long), 2, ahead=0), "ahead=0"),
+        (lambda m: load_gpt2({"weight": torch.zeros(2)}), "no GPT-2.*wte.weight"),
+    ],
+)
+def test_bad_input_is_refused(use, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        use(make())

@@ -1,0 +1,380 @@
+"""Checkpoints: what is saved comes back, and what is not one is refused without harm."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from gentext import checkpoint, zoo
+from gentext.core import Model
+from gentext.data import Dataset
+from gentext.latent.vae import VAE
+from gentext.sequences.recurrent import RecurrentLM
+from gentext.tokens.tokenizer import CharTokenizer
+from gentext.training.train import TrainConfig, fit
+
+
+class Tied(Model):
+    """Two names for one weight, a buffer of integers, one that is not saved."""
+
+    def __init__(self, *, width: int = 4, sizes: tuple[int, ...] = (2, 3)) -> None:
+        super().__init__()
+        self.embed = nn.Linear(width, width, bias=False)
+        self.head = nn.Linear(width, width)
+        self.head.weight = self.embed.weight
+        self.sizes = sizes
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("scratch", torch.zeros(3), persistent=False)
+
+
+class Wrapper(Model):
+    def __init__(self, *, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+
+def vae(**changes):
+    arguments = {"shape": (1, 4, 4), "latent": 3, "hidden": 8, "likelihood": "bernoulli"}
+    return VAE(**{**arguments, **changes})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    model = vae()
+    return model, checkpoint.save(tmp_path / "model.safetensors", model)
+
+
+def same(one, other):
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(s, t) and s.dtype == t.dtype for (a, s), (b, t) in pairs)
+
+
+def rewrite(path, **changes):
+    """Change fields of the header and nothing else."""
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["gentext"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {"gentext": json.dumps({**header, **changes})})
+    return path
+
+
+# There and back
+
+
+def test_a_model_comes_back_with_the_same_bits_and_arguments(saved):
+    model, path = saved
+    back = checkpoint.load(path)
+    assert type(back) is VAE
+    assert same(model, back)
+    assert back.arguments == model.arguments
+    assert not back.training
+
+
+def test_the_header_says_what_was_saved(tmp_path):
+    path = tmp_path / "sub" / "folder" / "m.safetensors"
+    checkpoint.save(path, vae(), recipe="vae_fashion", step=7, metrics={"elbo": -1.5})
+    info = checkpoint.info(path)
+    assert (info["class"], info["recipe"], info["step"]) == ("VAE", "vae_fashion", 7)
+    assert info["metrics"] == {"elbo": -1.5}
+    assert info["format"] == checkpoint.FORMAT
+    assert info["torch"] == torch.__version__
+    assert info["arguments"]["shape"] == [1, 4, 4]
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(saved, tmp_path):
+    model, path = saved
+    half = checkpoint.save(tmp_path / "half.safetensors", model, dtype=torch.float16)
+    back = checkpoint.load(half)
+    tensors, bytes_of = model.state_dict(), lambda p: p.stat().st_size
+    assert bytes_of(path) - bytes_of(half) == pytest.approx(
+        sum(t.numel() * 2 for t in tensors.values()), abs=100
+    )
+    for name, tensor in back.state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, tensors[name].half().float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_of_another_precision_keeps_it(tmp_path, dtype):
+    model = vae().to(dtype)
+    assert same(model, checkpoint.load(checkpoint.save(tmp_path / "m.safetensors", model)))
+
+
+def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
+    model = Tied(width=5)
+    model.count.fill_(2**40)
+    path = checkpoint.save(tmp_path / "m.safetensors", model, dtype=torch.float16)
+    _, tensors = checkpoint.read(path)
+    assert sorted(tensors) == ["count", "embed.weight", "head.bias"]
+    back = checkpoint.load(path, model=Tied(width=5))
+    assert back.head.weight is back.embed.weight
+    assert torch.equal(back.embed.weight, model.embed.weight.half().float())
+    assert back.count == 2**40
+
+
+def test_networks_passed_in_need_the_model(tmp_path):
+    model = Wrapper(net=nn.Linear(2, 2))
+    path = checkpoint.save(tmp_path / "m.safetensors", model)
+    assert checkpoint.info(path)["arguments"] is None
+    other = Wrapper(net=nn.Linear(2, 2))
+    assert checkpoint.load(path, model=other) is other
+    assert same(model, other)
+    path = checkpoint.save(path, vae(net=(nn.Flatten(), nn.Linear(3, 16))))
+    with pytest.raises(ValueError, match=r"such as networks.*load\(path, model=\.\.\.\)"):
+        checkpoint.load(path)
+
+
+# What is no checkpoint of ours
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no checkpoint .*none\.safetensors"):
+        checkpoint.load(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="is a folder; give the checkpoint file in it"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 20, 500, -1])
+def test_a_truncated_file_is_damaged(saved, length):
+    _, path = saved
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match="damaged or no safetensors file"):
+        checkpoint.load(path)
+
+
+def test_one_flipped_bit_in_a_weight_is_found(saved):
+    _, path = saved
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged \(its checksum differs\)"):
+        checkpoint.load(path)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path):
+    for metadata in (None, {"format": "pt"}, {"gentext": "not JSON"}, {"gentext": "[]"}):
+        save_file({"weight": torch.zeros(2)}, tmp_path / "foreign.safetensors", metadata)
+        with pytest.raises(ValueError, match="was not written by gentext"):
+            checkpoint.load(tmp_path / "foreign.safetensors")
+
+
+def test_a_newer_format_asks_for_an_update(saved):
+    path = rewrite(saved[1], format=checkpoint.FORMAT + 1, gentext="9.0")
+    with pytest.raises(ValueError, match=r"format 2 \(gentext 9\.0\).*pip install --upgrade"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil:Model",
+        "os:system",
+        "Module",
+        "torch",
+        "Nothing",
+        "Model",  # which has no loss
+        "fit",
+        "vae",
+        "elsewhere:VAE",
+        "gentext.vae:Nothing",
+        "gentextual:VAE",
+        "",
+    ],
+)
+def test_only_models_of_this_package_are_built(saved, tmp_path, monkeypatch, name):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "gentextual.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = rewrite(saved[1], **{"class": name})
+    with pytest.raises(ValueError, match="which is no model of this gentext"):
+        checkpoint.load(path)
+    assert "evil" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shape": [1, 4, 4], "latent": 3, "wings": 2}, "cannot be rebuilt by VAE.*wings"),
+        ({"shape": [1, 4, 4], "latent": -3}, "cannot be rebuilt by VAE.*latent"),
+        ({"shape": [1, 4, 4], "latent": 5, "hidden": 8}, r"has shape .* in the file and"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_weights_are_refused(saved, arguments, message):
+    path = rewrite(saved[1], arguments=arguments)
+    with pytest.raises(ValueError, match=message):
+        checkpoint.load(path)
+
+
+def test_another_model_is_not_filled(saved):
+    _, path = saved
+    other = Tied()
+    before = other.embed.weight.clone()
+    with pytest.raises(ValueError, match="holds a VAE, not a Tied; pass a model of class VAE"):
+        checkpoint.load(path, model=other)
+    assert torch.equal(other.embed.weight, before)
+    with pytest.raises(ValueError, match="trained with likelihood='bernoulli', not likelihood="):
+        checkpoint.load(path, model=vae(likelihood="normal", scale=1.0))
+    path = rewrite(path, arguments={}, **{"class": "gentext.vae:VAE"})
+    with pytest.raises(ValueError, match="on one side only"):
+        checkpoint.load(path, model=vae(net="conv", shape=(1, 8, 8)))
+
+
+# What cannot be written
+
+
+def writes_half(monkeypatch, number):
+    """From now on, a file takes half of what is written and then fails."""
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[: len(content) // 2])
+            self.file.flush()
+            raise OSError(number, os.strerror(number))
+
+    full = lambda path, mode: Full(path.open(mode))  # noqa: E731
+    monkeypatch.setattr(checkpoint, "open", full, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "no space left to write .*; free some"),
+        (errno.EDQUOT, "no space left"),
+        (errno.EIO, "cannot write .*Input/output error"),
+    ],
+)
+def test_when_space_runs_out_the_old_file_stays(saved, monkeypatch, number, message):
+    model, path = saved
+    writes_half(monkeypatch, number)
+    with pytest.raises(ValueError, match=message):
+        checkpoint.save(path, vae(latent=7))
+    monkeypatch.undo()
+    assert os.listdir(path.parent) == [path.name]
+    assert same(checkpoint.load(path), model)
+
+
+def test_a_folder_that_is_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match=r"cannot write .*choose a folder in which you may write"):
+        checkpoint.save(tmp_path / "file" / "m.safetensors", vae())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_read_only_folder_is_named_and_kept(saved):
+    """In a process without the privileges that would let root write anywhere."""
+    _, path = saved
+    code = f"""
+        import os, sys
+        from gentext import checkpoint
+        from gentext.vae import VAE
+        model = VAE(shape=(1, 4, 4), latent=9)
+        if os.getuid() == 0:
+            os.setuid(65534)
+        try:
+            checkpoint.save({str(path)!r}, model)
+        except ValueError as error:
+            sys.exit(str(error))
+        """
+    for folder in (path.parent, *path.parent.parents[:2]):
+        folder.chmod(0o755)
+    path.parent.chmod(0o555)
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    path.parent.chmod(0o755)
+    assert f"cannot write {path} (Permission denied)" in done.stderr
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_a_killed_process_left_is_replaced(saved):
+    model, path = saved
+    path.with_name(f".{path.name}.partial").write_bytes(b"half")
+    checkpoint.save(path, model)
+    assert os.listdir(path.parent) == [path.name]
+
+
+# Texts
+
+
+def letters(alphabet):
+    """A model of three letters, rows of them, and the tokenizer of ``alphabet``."""
+    torch.manual_seed(0)
+    made = None if alphabet is None else CharTokenizer(alphabet)
+    rows = torch.randint(4, 7, (16, 5), generator=torch.Generator().manual_seed(1))
+    data = Dataset(name="own", train=(rows,), test=(), shape=(5,), tokenizer=made)
+    return RecurrentLM(vocab_size=7, hidden=4), data
+
+
+def test_the_tokenizer_is_in_the_header(tmp_path):
+    model, data = letters('a"春')  # a quotation mark must survive JSON within JSON
+    path = checkpoint.save(tmp_path / "m.safetensors", model, tokenizer=data.tokenizer)
+    assert zoo.tokenizer_of(path).alphabet == 'a"春'
+    assert checkpoint.info(path)["tokenizer"] == data.tokenizer.to_json()
+    assert checkpoint.info(checkpoint.save(path, model))["tokenizer"] is None
+
+
+def test_training_saves_the_tokenizer_and_goes_on_only_with_the_same(tmp_path):
+    config = TrainConfig(steps=4, batch_size=4, save_every=2)
+    model, data = letters("abc")
+    fit(model, data, config, out=tmp_path / "a", progress=False)
+    file = tmp_path / "a" / "checkpoint.safetensors"
+    assert zoo.tokenizer_of(file).to_json() == data.tokenizer.to_json()
+    before = file.read_bytes()
+    for other in ("acb", None):
+        with pytest.raises(ValueError, match=r"tokenizer is another one.*in a new folder"):
+            fit(*letters(other), config, out=tmp_path / "a", resume=True, progress=False)
+        assert file.read_bytes() == before
+    again = letters("abc")[0]
+    fit(again, data, config, out=tmp_path / "a", resume=True, progress=False)
+    assert same(again, model)
+
+
+# The zoo
+
+
+def test_the_zoo_gives_models_and_cards_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    model = vae()
+    for name in ("vae_two", "vae_one"):
+        checkpoint.save(tmp_path / f"{name}.safetensors", model, dtype=torch.float16)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"recipe": name, "seed": 3}))
+    made = CharTokenizer("abc")
+    poet = RecurrentLM(vocab_size=7, hidden=4)
+    checkpoint.save(tmp_path / "writer.safetensors", poet, tokenizer=made, dtype=torch.float16)
+    assert zoo.names() == ("vae_one", "vae_two", "writer")
+    assert zoo.tokenizer("writer").to_json() == made.to_json()
+    with pytest.raises(ValueError, match=r"vae_one.* no tokenizer"):
+        zoo.tokenizer("vae_one")
+    expected = {name: t.half().float() for name, t in model.state_dict().items()}
+    back = zoo.load("vae_one").state_dict()
+    assert all(torch.equal(back[name], t) for name, t in expected.items())
+    assert zoo.card("vae_two") == {"recipe": "vae_two", "seed": 3}
+    for ask in (zoo.load, zoo.card):
+        with pytest.raises(ValueError, match=r"no weights 'gan' .*'vae_one', 'vae_two'"):
+            ask("gan")
+
+
+def test_an_empty_zoo_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="there are: none yet"):
+        zoo.load("vae")
