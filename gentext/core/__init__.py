@@ -1,27 +1,28 @@
-"""The contract that all families share: models, capabilities, shapes, checks."""
+"""The contract that all families share: models, capabilities, shapes, checks, draws."""
 
-from gentext.core.capabilities import Bound, Density, Encodes, Samples
+# ruff: noqa: F401 - these are the names of this folder
+
+from gentext.core.capabilities import (
+    Bound,
+    Classifies,
+    Density,
+    Encodes,
+    Generates,
+    PseudoDensity,
+    Samples,
+    Translates,
+)
 from gentext.core.checks import (
     check_count,
+    check_counts,
+    check_dropout,
     check_examples,
     check_grey_levels,
+    check_heads,
     check_labels,
+    chosen,
     numbers,
 )
+from gentext.core.draws import draw_noise, drawing_from, normal_like, spread
 from gentext.core.model import Model
-from gentext.core.modes import at_least_single, plain_precision
-
-__all__ = [
-    "Bound",
-    "Density",
-    "Encodes",
-    "Model",
-    "Samples",
-    "at_least_single",
-    "check_count",
-    "check_examples",
-    "check_grey_levels",
-    "check_labels",
-    "numbers",
-    "plain_precision",
-]
+from gentext.core.modes import at_least_single, evaluating, plain_precision

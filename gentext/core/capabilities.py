@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from gentext.core.shapes import Batch, PerExample
+from gentext.core.shapes import Batch, Labels, PerExample, Scalar, Tokens
 
 
 @runtime_checkable
@@ -45,3 +45,39 @@ class Encodes(Protocol):
 
     def encode(self, x: Batch) -> Any:
         """Codes, or a distribution over codes."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Writes tokens after those that are there."""
+
+    vocab_size: int
+
+    def generate(self, tokens: Tokens, n: int, **how: Any) -> Tokens:
+        """``tokens`` and up to ``n`` more."""
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """Turns a text into another one."""
+
+    def translate(self, source: Tokens, **how: Any) -> Tokens:
+        """Rows of tokens for rows of tokens."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Assigns examples to classes."""
+
+    classes: int
+
+    def accuracy(self, x: Batch, y: Labels) -> Scalar:
+        """The share of the examples that are assigned to the classes ``y``."""
+
+
+@runtime_checkable
+class PseudoDensity(Protocol):
+    """Knows how probable each part of an example is given all others, but not the example."""
+
+    def pseudo_log_prob(self, x: Batch) -> PerExample:
+        """The sum of log p(part | the other parts), in nats, which is no log p(x)."""

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Collection, Mapping
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
+    """What ``table`` holds under ``name``, or the name itself where the table is a mere list.
+
+    Raises ValueError for a name that is not there, with all that are and the nearest of them.
+    """
+    if isinstance(name, str) and name in table:
+        return table[name] if isinstance(table, Mapping) else name
+    near = difflib.get_close_matches(name, table, 1) if isinstance(name, str) else []
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}: {meant}choose one of {', '.join(table)}")
 
 
 def check_count(name: str, number: Any, least: int = 1) -> None:
@@ -97,8 +111,7 @@ def check_dropout(dropout: float) -> None:
         raise ValueError(f"got dropout={dropout}; it must be at least 0 and below 1")
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ValueError unless all are at least 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, but got {value}")
+def check_counts(least: int = 1, **counts: Any) -> None:
+    """Raise ValueError unless all are whole numbers, ``least`` or more."""
+    for name, number in counts.items():
+        check_count(name, number, least)
