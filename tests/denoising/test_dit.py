@@ -318,9 +318,9 @@ def test_diffusion_and_flow_matching_take_it() -> None:
     [
         ({"shape": (8, 8)}, r"\(channels, height, width\).*\(8, 8\)"),
         ({"shape": (1, 4, 7)}, "4 x 7 and patch=2.*divide both"),
-        ({"patch": 0}, "patch must be at least 1, but got 0"),
-        ({"layers": 0}, "layers must be at least 1, but got 0"),
-        ({"heads": 0}, "heads must be at least 1, but got 0"),
+        ({"patch": 0}, "patch=0; patch must be a whole number, at least 1"),
+        ({"layers": 0}, "layers=0; layers must be a whole number, at least 1"),
+        ({"heads": 0}, "heads=0; heads must be a whole number, at least 1"),
         ({"width": 6, "heads": 3}, "width=6.*multiple of 4"),
         ({"heads": 3}, "width=8 and heads=3"),
         ({"classes": -1}, "classes=-1"),

@@ -392,12 +392,12 @@ def test_the_sizes_of_the_book(arguments: dict, parameters: int) -> None:
         ({"channels": 0}, "channels=0"),
         ({"multipliers": ()}, r"multipliers=\(\)"),
         ({"multipliers": (1, 0)}, r"multipliers=\(1, 0\).*from 1"),
-        ({"blocks": 0}, "blocks must be at least 1, but got 0"),
+        ({"blocks": 0}, "blocks=0; blocks must be a whole number, at least 1"),
         ({"attention": 3}, "attention=3.*0 to 2"),
         ({"attention": -1}, "attention=-1.*0 to 2"),
         ({"classes": -1}, "classes=-1"),
         ({"dropout": 1.0}, r"dropout=1\.0.*below 1"),
-        ({"outputs": 0}, "outputs must be at least 1, but got 0"),
+        ({"outputs": 0}, "outputs=0; outputs must be a whole number, at least 1"),
     ],
     ids=str,
 )
@@ -409,8 +409,8 @@ def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hidden": 0}, "hidden must be at least 1, but got 0"),
-        ({"layers": 0}, "layers must be at least 1, but got 0"),
+        ({"hidden": 0}, "hidden=0; hidden must be a whole number, at least 1"),
+        ({"layers": 0}, "layers=0; layers must be a whole number, at least 1"),
         ({"dropout": -0.5}, r"dropout=-0\.5"),
     ],
     ids=str,
