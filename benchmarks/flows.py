@@ -37,7 +37,7 @@ def gentext(kind: str, features: int) -> Contender:
         layers = [
             Coupling(
                 features,
-                bend=Spline(BINS, BOUND) if kind == "spline" else Affine(),
+                univariate=Spline(BINS, BOUND) if kind == "spline" else Affine(),
                 odd=bool(k % 2),
                 hidden=HIDDEN,
             )

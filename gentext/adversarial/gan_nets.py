@@ -41,12 +41,13 @@ Layers = list[nn.Module]
 def largest_slope(net: nn.Module) -> float:
     """The product of σ₁ of all layers: a perceptron with such layers is nowhere steeper.
 
-    Waves x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²); estimates of spectral norms stay as they are.
+    FourierFeatures x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²); estimates of spectral norms stay as
+    they are.
     Raises ValueError for other layers with weights.
 
     Equation: :eq:`eq-gan-specnorm`
     """
-    known = (nn.Linear, Waves, SpectralNorm, parametrize.ParametrizationList)
+    known = (nn.Linear, FourierFeatures, SpectralNorm, parametrize.ParametrizationList)
     for m in net.modules():
         own = [*m.parameters(recurse=False), *m.buffers(recurse=False)]
         if own and not isinstance(m, known):
@@ -56,7 +57,7 @@ def largest_slope(net: nn.Module) -> float:
     training = [m for m in net.modules() if m.training]
     net.eval()
     linear = [_norm(m.weight) for m in net.modules() if isinstance(m, nn.Linear)]
-    waves = [math.hypot(1, _norm(m.w)) for m in net.modules() if isinstance(m, Waves)]
+    waves = [math.hypot(1, _norm(m.w)) for m in net.modules() if isinstance(m, FourierFeatures)]
     for m in training:
         m.training = True
     return math.prod(linear + waves)
@@ -106,7 +107,7 @@ class Critic(nn.Module):
         return value + (self.embed(y) * h).sum(1) / math.sqrt(h.shape[1])
 
 
-class Waves(nn.Module):
+class FourierFeatures(nn.Module):
     """x, sin(Wx) and cos(Wx) for a random W of standard deviation ``frequencies``, which stays.
 
     Perceptrons learn slowly what changes fast; of waves they make it easily.
@@ -267,7 +268,7 @@ def _perceptron(
     if not 0 <= frequencies < math.inf:
         raise ValueError(f"got frequencies={frequencies}; give a finite number, 0 for no waves")
     wrap = spectral_norm if spectral else nn.Identity()
-    waves = [Waves(inputs, frequencies)] if frequencies else []
+    waves = [FourierFeatures(inputs, frequencies)] if frequencies else []
     sizes = [waves[0].outputs if waves else inputs, *[hidden] * layers]
     pairs = [(wrap(nn.Linear(a, b)), nn.LeakyReLU(SLOPE)) for a, b in pairwise(sizes)]
     return [*waves, *(part for pair in pairs for part in pair)]

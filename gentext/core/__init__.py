@@ -21,8 +21,8 @@ from gentext.core.checks import (
     check_heads,
     check_labels,
     chosen,
-    numbers,
+    grey_levels,
 )
-from gentext.core.draws import draw_noise, drawing_from, normal_like, spread
+from gentext.core.draws import draw_noise, drawing_from, normal_like, stratified_levels
 from gentext.core.model import Model
 from gentext.core.modes import at_least_single, evaluating, plain_precision

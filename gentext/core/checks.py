@@ -73,7 +73,7 @@ def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
         )
 
 
-def numbers(x: Tensor, levels: int) -> Tensor:
+def grey_levels(x: Tensor, levels: int) -> Tensor:
     """k = x (levels − 1), whole numbers; raises ValueError where ``x`` is anything else."""
     check_grey_levels(levels)
     if not x.is_floating_point():

@@ -31,7 +31,7 @@ def normal_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 
-def spread(x: Batch, count: int, generator: torch.Generator | None = None) -> Labels:
+def stratified_levels(x: Batch, count: int, generator: torch.Generator | None = None) -> Labels:
     """A number from 0 to ``count`` − 1 for each example, each as likely, all evenly spread.
 
     Source: Kingma et al., NeurIPS 2021.

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, numbers
-from gentext.core.draws import normal_like, spread
+from gentext.core import Model, check_examples, grey_levels
+from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising import bound
 from gentext.denoising.bound import Terms
@@ -29,7 +29,7 @@ from gentext.denoising.conditions import DROPPED as DROPPED
 from gentext.denoising.conditions import Conditions, Given
 from gentext.denoising.dit import DiT
 from gentext.denoising.guidance import cfg, classifier_guidance, inpaint, threshold
-from gentext.denoising.samplers import Denoiser, time_steps, walk
+from gentext.denoising.samplers import Denoiser, sample_path, time_steps
 from gentext.denoising.schedule import (
     Schedule,
     check_kind,
@@ -109,7 +109,7 @@ class Diffusion(Model):
             check_examples(x, self.shape)
         else:
             check_examples(x, self.shape, low=0.0, high=1.0)
-            numbers(x, self.grey)
+            grey_levels(x, self.grey)
         for y in labels:
             self.conditions.check(y, len(x))
 
@@ -148,7 +148,7 @@ class Diffusion(Model):
         if self.weighting == "bound":
             return -self.elbo(x, y, terms=1).mean()
         x_0 = self.from_data(x)
-        t = spread(x_0, len(self.schedule))
+        t = stratified_levels(x_0, len(self.schedule))
         level, eps = self.schedule.at(t, len(self.shape)), torch.randn_like(x_0)
         x_t = q_sample(x_0, eps, level)
         target = {"eps": eps, "x0": x_0, "v": level.alpha * eps - level.sigma * x_0}[self.predict]
@@ -192,7 +192,7 @@ class Diffusion(Model):
         self.check(x, *([] if y is None else [y]))
         x_0, levels = self.from_data(x), []
         for low, high in pairwise(bound.ranges(first, len(self.schedule), terms)):
-            t = low + spread(x, high - low, generator)
+            t = low + stratified_levels(x, high - low, generator)
             levels.append((high - low) * self.level_kl(x, t, y, generator=generator))
         return Terms(
             bound.prior_kl(x_0, self.schedule.at(len(self.schedule) - 1)),
@@ -298,7 +298,7 @@ class Diffusion(Model):
         ``options`` those of ``denoiser``.
         """
         like = next(self.parameters()).new_empty((n, *self.shape))
-        yield from walk(
+        yield from sample_path(
             self.denoiser(y, **options),
             self.schedule,
             normal_like(like, generator),

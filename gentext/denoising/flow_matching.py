@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, check_grey_levels, check_labels, numbers
+from gentext.core import Model, check_examples, check_grey_levels, check_labels, grey_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising.dit import DiT
 from gentext.denoising.guidance import cfg
@@ -287,7 +287,7 @@ class ImageFlowMatching(Model):
     def check(self, x: Tensor, *labels: Tensor) -> None:
         """Raise ValueError for images of another shape or number of levels, or other labels."""
         check_examples(x, self.shape, low=0.0, high=1.0)
-        numbers(x, self.levels)
+        grey_levels(x, self.levels)
         self.flow.check(x, *labels)
 
     def loss(self, x: Batch, y: Labels | None = None) -> Scalar:
@@ -337,7 +337,7 @@ class ImageFlowMatching(Model):
     def encode(self, x: Batch, y: Labels | None = None, **how: Any) -> Batch:
         """The noise that the middle of each grey level flows to."""
         self.check(x, *([] if y is None else [y]))
-        middle = 2 * (numbers(x, self.levels) + 0.5) / self.levels - 1
+        middle = 2 * (grey_levels(x, self.levels) + 0.5) / self.levels - 1
         return self.flow.encode(middle, y, **how)
 
     def decode(self, eps: Batch, y: Labels | None = None, **how: Any) -> Batch:

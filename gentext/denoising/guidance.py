@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gentext.core.shapes import PerExample
 from gentext.denoising.samplers import Denoiser, Draw, ddpm_step
-from gentext.denoising.schedule import Level, Schedule, keep, q_sample
+from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
 
 CLIPS = ("none", "static", "dynamic")
 LogProb = Callable[[Tensor], PerExample]
@@ -65,7 +65,7 @@ def threshold(x_0: Tensor, clip: str, share: float = 0.995) -> Tensor:
 
 def renoise(x_s: Tensor, s: Level, t: Level, noise: Tensor) -> Tensor:
     """A draw of q(x_t | x_s): back to the noisier level t."""
-    fresh = t.sigma.square() * (1 - keep(t, s))
+    fresh = t.sigma.square() * (1 - snr_ratio(t, s))
     return t.alpha / s.alpha * x_s + fresh.sqrt() * noise
 
 

@@ -231,7 +231,7 @@ class MaskedDiffusion(Model):
                 yield x
             return
         gaps = x.shape[1] if tokens is None else int((x == self.mask).sum(1).max())
-        for low, high in pairwise(masking.numbers(gaps, steps or gaps, schedule)):
+        for low, high in pairwise(masking.count_masked(gaps, steps or gaps, schedule)):
             if queue is None:
                 logits = self._predict(x, forbid)
                 places = masking.surest(logits, x == self.mask, high - low)

@@ -111,7 +111,7 @@ def _number(at: Tensor, length: int, law: Tensor | None) -> Tensor:
     return torch.searchsorted(below, at, right=True).clamp(max=length - 1) + 1
 
 
-def numbers(gaps: int, steps: int, schedule: str = "linear") -> list[int]:
+def count_masked(gaps: int, steps: int, schedule: str = "linear") -> list[int]:
     """How many of ``gaps`` masks are filled at the start and after each step, one more at least."""
     steps = min(gaps, steps)
     if not steps:

@@ -19,7 +19,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gentext.denoising.schedule import Level, Schedule, keep, posterior, to_eps
+from gentext.denoising.schedule import Level, Schedule, posterior, snr_ratio, to_eps
 
 SAMPLERS = ("ddpm", "ddim", "dpm++", "heun")
 SPACINGS = ("time", "log-snr", "karras")
@@ -43,7 +43,7 @@ def ddim_step(
     eps = to_eps(x_0, x_t, t)
     if noise is None:
         return s.alpha * x_0 + s.sigma * eps
-    fresh = eta**2 * s.sigma.square() * (1 - keep(t, s))
+    fresh = eta**2 * s.sigma.square() * (1 - snr_ratio(t, s))
     return s.alpha * x_0 + (s.sigma.square() - fresh).sqrt() * eps + fresh.sqrt() * noise
 
 
@@ -109,7 +109,7 @@ def _distinct(levels: list[int]) -> list[int]:
     return levels
 
 
-def walk(
+def sample_path(
     denoiser: Denoiser,
     schedule: Schedule,
     x: Tensor,

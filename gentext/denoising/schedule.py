@@ -41,7 +41,7 @@ class Level(NamedTuple):
         return 2 * (self.alpha.log() - self.sigma.log())
 
 
-def keep(t: Level, s: Level) -> Tensor:
+def snr_ratio(t: Level, s: Level) -> Tensor:
     """SNR_t/SNR_s, the share of the information that the step from s to t leaves; 0 from data."""
     return (t.alpha * s.sigma / (s.alpha * t.sigma)).square()
 
@@ -59,7 +59,7 @@ def posterior(x_0: Tensor, x_t: Tensor, t: Level, s: Level) -> tuple[Tensor, Ten
 
     Equation: :eq:`eq-diff-posterior`
     """
-    kept = keep(t, s)
+    kept = snr_ratio(t, s)
     # α_s kept/α_t, written so that nothing is divided by α_t, which may be 0
     of_x_t = t.alpha / s.alpha * (s.sigma / t.sigma).square()
     return of_x_t * x_t + s.alpha * (1 - kept) * x_0, s.sigma.square() * (1 - kept)
@@ -113,7 +113,7 @@ def eps_weight(t: Level, s: Level, variance: Tensor) -> Tensor:
 
     Equation: :eq:`eq-diff-epskl`
     """
-    of_eps = s.alpha / t.alpha * t.sigma * (1 - keep(t, s))  # in the mean of the step
+    of_eps = s.alpha / t.alpha * t.sigma * (1 - snr_ratio(t, s))  # in the mean of the step
     return of_eps.square() / (2 * variance)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from gentext.core import Model, check_examples, check_grey_levels, numbers
+from gentext.core import Model, check_examples, check_grey_levels, grey_levels
 from gentext.core.draws import draw_noise
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.langevin import (
@@ -260,7 +260,7 @@ class ImageScoreSDE(Model):
     def check(self, x: Tensor) -> None:
         """Raise ValueError for images of another shape or number of levels."""
         check_examples(x, self.shape, low=0.0, high=1.0)
-        numbers(x, self.levels)
+        grey_levels(x, self.levels)
 
     def loss(self, x: Batch) -> Scalar:
         """The loss of ``ScoreSDE``, with fresh noise within the grey levels too."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gentext.core import Model, check_examples, check_grey_levels, numbers
+from gentext.core import Model, check_examples, check_grey_levels, grey_levels
 from gentext.core.shapes import Batch, Flat, PerExample, Scalar
 from gentext.flows.flow import MAF, NSF, Flow, RealNVP
 from gentext.flows.glow import Glow
@@ -37,7 +37,7 @@ def dequantize(x: Tensor, levels: int, *, generator: torch.Generator | None = No
 
     Source: Theis et al., ICLR 2016.
     """
-    k = numbers(x, levels)
+    k = grey_levels(x, levels)
     u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     return (k + u) / levels
 
@@ -100,7 +100,7 @@ class ImageFlow(Model):
     def check(self, x: Tensor) -> None:
         """Raise ValueError for images of another shape or number of levels."""
         check_examples(x, self.shape, low=0.0, high=1.0)
-        numbers(x, self.levels)
+        grey_levels(x, self.levels)
 
     def elbo(self, x: Batch, *, generator: torch.Generator | None = None) -> PerExample:
         """log p(k + u) − log q(u | k) in nats, for one draw of the noise: its mean bounds log P(k).
@@ -121,7 +121,7 @@ class ImageFlow(Model):
         h, log_det = self.noise.map.inverse_and_log_det(start, x - 0.5)
         log_q = self.noise.base.log_prob(start) - log_det
         log_q = log_q - (logsigmoid(h) + logsigmoid(-h)).sum(1)
-        return (numbers(x, self.levels) + torch.sigmoid(h)) / self.levels, log_q
+        return (grey_levels(x, self.levels) + torch.sigmoid(h)) / self.levels, log_q
 
     def loss(self, x: Batch) -> Scalar:
         """The mean of the negative bound, in nats."""

@@ -293,7 +293,7 @@ class NSF(Flow):
         turn, bound = "reverse" if autoregressive else "odd", 1.0 if base == "uniform" else BOUND
         options = {"context": context, "hidden": hidden, "dropout": dropout}
         layers = [
-            layer(features, bend=Spline(bins, bound), **options, **{turn: odd})
+            layer(features, univariate=Spline(bins, bound), **options, **{turn: odd})
             for odd in _turns(transforms)
         ]
         start = _base(base, features, bounded=True)

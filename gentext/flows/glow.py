@@ -22,13 +22,13 @@ from torch.nn.functional import conv2d
 from gentext.core import plain_precision
 from gentext.flows.flow import Flow, NormalBase
 from gentext.flows.transforms import (
-    Bend,
     Compose,
     InvertibleLinear,
     Mapped,
     ShiftAndScale,
     Spline,
     Transform,
+    Univariate,
 )
 
 
@@ -120,17 +120,17 @@ class ChannelCoupling(Transform):
     Equation: :eq:`eq-flow-coupling`
     """
 
-    def __init__(self, channels: int, *, hidden: int, bend: Bend | None = None) -> None:
+    def __init__(self, channels: int, *, hidden: int, univariate: Univariate | None = None) -> None:
         super().__init__()
         if channels < 2:
             raise ValueError(f"got {channels} channel; a coupling needs at least 2: squeeze first")
-        self.kept, self.bend = channels // 2, bend or ShiftAndScale()
+        self.kept, self.univariate = channels // 2, univariate or ShiftAndScale()
         bent = channels - self.kept
-        last = nn.Conv2d(hidden, self.bend.per_value * bent, 3, padding=1)
+        last = nn.Conv2d(hidden, self.univariate.per_value * bent, 3, padding=1)
         nn.init.zeros_(last.weight)
         with torch.no_grad():
             assert last.bias is not None
-            last.bias.copy_(self.bend.start.repeat_interleave(bent))
+            last.bias.copy_(self.univariate.start.repeat_interleave(bent))
         self.net = nn.Sequential(
             nn.Conv2d(self.kept, hidden, 3, padding=1),
             nn.SiLU(),
@@ -141,8 +141,10 @@ class ChannelCoupling(Transform):
 
     def _map(self, x: Tensor, *, inverse: bool) -> Mapped:
         kept, bent = x[:, : self.kept], x[:, self.kept :]
-        made = self.net(kept).to(x.dtype).unflatten(1, (self.bend.per_value, -1)).transpose(0, 1)
-        bent, slopes = (self.bend.inverse if inverse else self.bend)(made, bent)
+        made = (
+            self.net(kept).to(x.dtype).unflatten(1, (self.univariate.per_value, -1)).transpose(0, 1)
+        )
+        bent, slopes = (self.univariate.inverse if inverse else self.univariate)(made, bent)
         return torch.cat([kept, bent], 1), slopes.flatten(1).sum(1)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
@@ -177,11 +179,11 @@ class Multiscale(Transform):
             channels *= 4
             layers: list[Transform] = [Squeeze()]
             for _ in range(steps):
-                bend = None if bins is None else Spline(bins)
+                univariate = None if bins is None else Spline(bins)
                 layers += [
                     ActNorm(channels),
                     InvertibleConv1x1(channels),
-                    ChannelCoupling(channels, hidden=hidden, bend=bend),
+                    ChannelCoupling(channels, hidden=hidden, univariate=univariate),
                 ]
             self.scales.append(Compose(layers))
             channels //= 2

@@ -72,7 +72,7 @@ class Compose(Transform):
         return z, total
 
 
-class Bend(nn.Module):
+class Univariate(nn.Module):
     """How a layer maps each value, given the parameters that a network made for it.
 
     Maps (d, n) elementwise by parameters (per_value, d, n): the batch is the last axis, for speed.
@@ -91,7 +91,7 @@ class Bend(nn.Module):
         raise NotImplementedError
 
 
-class Affine(Bend):
+class Affine(Univariate):
     """z = x eˢ + t, with s within ±``LOG_SCALE`` so that no network can overflow it.
 
     Equation: :eq:`eq-flow-coupling`
@@ -114,7 +114,7 @@ class Affine(Bend):
         return (z - t) * s.exp(), s
 
 
-class Spline(Bend):
+class Spline(Univariate):
     """A rational-quadratic spline of ``bins`` bins within ±``bound``, the identity outside."""
 
     def __init__(self, bins: int = 8, bound: float = BOUND) -> None:
@@ -136,13 +136,13 @@ class Spline(Bend):
 class Coupling(Transform):
     """Bends one half of the values by functions of the other half, which stays as it is.
 
-    The Jacobian is triangular, with the slopes of ``bend`` on its diagonal; the inverse needs no
-    inverse of the network.
+    The Jacobian is triangular, with the slopes of ``univariate`` on its diagonal; the inverse needs
+    no inverse of the network.
 
     Arguments:
         features: how many values, at least 2; odd: whether those at odd places are bent, rather
             than those at even ones; context: length of the vectors that it is conditioned on.
-        bend: ``Affine()`` or ``Spline(bins)``; hidden: sizes of the network's hidden layers.
+        univariate: ``Affine()`` or ``Spline(bins)``; hidden: sizes of the network's hidden layers.
         dropout: share of the hidden units that are left out in training.
 
     Equation: :eq:`eq-flow-coupling`
@@ -154,7 +154,7 @@ class Coupling(Transform):
         self,
         features: int,
         *,
-        bend: Bend | None = None,
+        univariate: Univariate | None = None,
         odd: bool = False,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
@@ -163,21 +163,23 @@ class Coupling(Transform):
         super().__init__()
         if features < 2:
             raise ValueError(
-                f"got features={features}; a coupling needs two parts, one to bend and one to read"
+                f"got features={features}; a coupling needs two parts, one to change, one to read"
             )
-        self.odd, self.bend = int(odd), bend or Affine()
+        self.odd, self.univariate = int(odd), univariate or Affine()
         self.bent = len(range(self.odd, features, 2))
-        inputs, outputs = features - self.bent + context, self.bend.per_value * self.bent
+        inputs, outputs = features - self.bent + context, self.univariate.per_value * self.bent
         self.net = mlp(inputs, outputs, hidden, dropout=dropout)
-        _start(self.net[-1], self.bend.start.repeat_interleave(self.bent))
+        _start(self.net[-1], self.univariate.start.repeat_interleave(self.bent))
 
     def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Mapped:
         halves = _halves(x.t())  # a row has one value of all examples
         bent, kept = halves[self.odd], halves[1 - self.odd]
         read = kept.t() if context is None else torch.cat([kept.t(), context], 1)
-        parameters = to_columns(self.net, read).unflatten(0, (self.bend.per_value, self.bent))
+        parameters = to_columns(self.net, read).unflatten(0, (self.univariate.per_value, self.bent))
         parameters = parameters.to(x.dtype)  # autocast's 16 bits are not for slopes
-        changed, slopes = (self.bend.inverse if inverse else self.bend)(parameters, bent)
+        changed, slopes = (self.univariate.inverse if inverse else self.univariate)(
+            parameters, bent
+        )
         pair = (kept, changed) if self.odd else (changed, kept)
         return _interleave(*pair).t(), slopes.sum(0)
 
@@ -211,7 +213,7 @@ def _start(layer: nn.Module, bias: Tensor) -> None:
         layer.bias.copy_(bias)
 
 
-class ShiftAndScale(Bend):
+class ShiftAndScale(Univariate):
     """z = (x − μ) e⁻ᵃ: a Gaussian of mean μ and standard deviation eᵃ becomes a standard one.
 
     Equation: :eq:`eq-flow-maf`
@@ -251,7 +253,7 @@ class MaskedAutoregressive(Transform):
         self,
         features: int,
         *,
-        bend: Bend | None = None,
+        univariate: Univariate | None = None,
         reverse: bool = False,
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
@@ -265,20 +267,20 @@ class MaskedAutoregressive(Transform):
                 f"got hidden={tuple(hidden)}; give each layer at least {features - 1} units, or "
                 f"the last of {features} features sees only some of those before it"
             )
-        self.bend = bend or ShiftAndScale()
+        self.univariate = univariate or ShiftAndScale()
         self.net = MaskedMLP(
             features,
             hidden,
-            outputs=self.bend.per_value,
+            outputs=self.univariate.per_value,
             context=context,
             reverse=reverse,
             dropout=dropout,
         )
-        _start(self.net.layers[-1], self.bend.start.repeat_interleave(features))
+        _start(self.net.layers[-1], self.univariate.start.repeat_interleave(features))
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z, all values at once."""
-        z, slopes = self.bend(self.net.columns(x, context).to(x.dtype), x.t())
+        z, slopes = self.univariate(self.net.columns(x, context).to(x.dtype), x.t())
         return z.t(), slopes.sum(0)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
@@ -286,7 +288,9 @@ class MaskedAutoregressive(Transform):
         reader, rows = self.net.read(len(z), context), z.t().split(1)
         found, slopes = list(rows), []
         for d in self.net.order:
-            found[d], slope = self.bend.inverse(reader.parameters().to(z.dtype)[:, None], rows[d])
+            found[d], slope = self.univariate.inverse(
+                reader.parameters().to(z.dtype)[:, None], rows[d]
+            )
             reader.add(found[d][0])
             slopes.append(slope)
         return torch.cat(found).t(), torch.cat(slopes).sum(0)

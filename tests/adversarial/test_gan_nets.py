@@ -9,11 +9,11 @@ from torch import nn
 from gentext.adversarial.gan_nets import (
     ConvCritic,
     ConvGenerator,
+    FourierFeatures,
     MLPCritic,
     MLPGenerator,
     ResidualCritic,
     ResidualGenerator,
-    Waves,
     largest_slope,
 )
 from gentext.adversarial.spectral import spectral_norm
@@ -41,7 +41,7 @@ def test_no_perceptron_is_steeper_than_the_product_of_its_layers() -> None:
 @pytest.mark.equation("eq-gan-specnorm")
 def test_waves_are_as_steep_as_the_bound_says() -> None:
     """The Jacobian of x, sin(Wx), cos(Wx) has the same singular values everywhere."""
-    waves = Waves(2, 6.0)
+    waves = FourierFeatures(2, 6.0)
     jacobian = torch.func.jacrev(waves)(torch.randn(1, 2))[0, :, 0]
     steepest = float(torch.linalg.matrix_norm(jacobian, 2))
     assert largest_slope(waves) == pytest.approx(steepest)
@@ -79,7 +79,7 @@ def test_asking_for_the_bound_changes_nothing() -> None:
 
 
 def test_phases_and_norms_keep_their_digits_in_half_precision() -> None:
-    waves, x = Waves(1, 20.0).float(), torch.randn(50, 1, dtype=torch.float32)
+    waves, x = FourierFeatures(1, 20.0).float(), torch.randn(50, 1, dtype=torch.float32)
     layer = spectral_norm(nn.Linear(40, 30).float())
     norm = layer.parametrizations.weight[0].eval()
     weight = layer.parametrizations.weight.original

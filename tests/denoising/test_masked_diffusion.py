@@ -20,9 +20,9 @@ from gentext.denoising.masked_diffusion import MaskedDiffusion
 from gentext.denoising.masking import (
     SCHEDULES,
     _number,
+    count_masked,
     counts,
     draw_masks,
-    numbers,
     reveal,
     shown,
     weight,
@@ -499,15 +499,15 @@ def test_gaps_are_filled_by_their_law_given_the_rest() -> None:
 
 
 def test_numbers_of_places_to_fill() -> None:
-    assert numbers(4, 4, "linear") == [0, 1, 2, 3, 4]
-    assert numbers(4, 9, "cosine") == [0, 1, 2, 3, 4]
-    assert numbers(10, 5, "linear") == [0, 2, 4, 6, 8, 10]
-    assert numbers(10, 1, "linear") == [0, 10]
-    assert numbers(0, 3, "linear") == [0]
-    few = numbers(64, 8, "cosine")
+    assert count_masked(4, 4, "linear") == [0, 1, 2, 3, 4]
+    assert count_masked(4, 9, "cosine") == [0, 1, 2, 3, 4]
+    assert count_masked(10, 5, "linear") == [0, 2, 4, 6, 8, 10]
+    assert count_masked(10, 1, "linear") == [0, 10]
+    assert count_masked(0, 3, "linear") == [0]
+    few = count_masked(64, 8, "cosine")
     assert few == [0, 1, 5, 11, 19, 28, 40, 52, 64]  # 64 (1 − cos(πj/16)), rounded, one at least
     for gaps, steps, schedule in itertools.product(range(1, 40), range(1, 40), SCHEDULES):
-        filled = numbers(gaps, steps, schedule)
+        filled = count_masked(gaps, steps, schedule)
         assert filled[0] == 0
         assert filled[-1] == gaps
         assert len(filled) == min(gaps, steps) + 1

@@ -21,8 +21,8 @@ from gentext.denoising.samplers import (
     ddpm_step,
     dpmpp_step,
     heun_step,
+    sample_path,
     time_steps,
-    walk,
 )
 from gentext.denoising.schedule import Level, Schedule, to_eps, to_x0
 
@@ -57,7 +57,9 @@ def run(
     def draw(like: Tensor) -> Tensor:
         return torch.randn_like(like)
 
-    steps = walk(exact(schedule), schedule, x, sampler=sampler, levels=levels, draw=draw, **options)
+    steps = sample_path(
+        exact(schedule), schedule, x, sampler=sampler, levels=levels, draw=draw, **options
+    )
     return list(steps)
 
 
@@ -222,7 +224,9 @@ def test_what_cannot_be_sampled_is_refused() -> None:
     def broken(x_t: Tensor, t: Tensor) -> Tensor:
         return x_t / (0.0 if int(t[0]) == 320 else 1.0)
 
-    steps = walk(broken, LINE, x, sampler="ddim", levels=[640, 320, 0], draw=torch.randn_like)
+    steps = sample_path(
+        broken, LINE, x, sampler="ddim", levels=[640, 320, 0], draw=torch.randn_like
+    )
     with pytest.raises(FloatingPointError, match=r"NaN or infinite.*level 320"):
         list(steps)
 
@@ -289,7 +293,7 @@ def whole_run(schedule: Schedule, sampler: str, levels: list[int], x: Tensor) ->
         return as_x0(x_t, int(t[0]), schedule.at(int(t[0])))
 
     options: dict[str, Any] = {"sampler": sampler, "levels": levels, "draw": torch.randn_like}
-    return list(walk(denoiser, schedule, x, **options))
+    return list(sample_path(denoiser, schedule, x, **options))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -316,7 +320,7 @@ def test_its_stochastic_form_is_that_of_diffusers(library: Any) -> None:
     def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
         return as_x0(x_t, int(t[0]), schedule.at(int(t[0])))
 
-    steps = walk(
+    steps = sample_path(
         denoiser,
         schedule,
         x,

@@ -18,11 +18,11 @@ from gentext.denoising.schedule import (
     eps_to_score,
     eps_weight,
     from_x0,
-    keep,
     loss_weight,
     make_schedule,
     posterior,
     q_sample,
+    snr_ratio,
     snr_weight,
     to_eps,
     to_x0,
@@ -259,9 +259,9 @@ def test_single_precision_keeps_small_noise() -> None:
 
 def test_what_is_kept_of_the_information() -> None:
     _, schedule = chain()
-    got = keep(schedule.at(5), schedule.at(2))
+    got = snr_ratio(schedule.at(5), schedule.at(2))
     torch.testing.assert_close(got, schedule.snr[5] / schedule.snr[2])
-    assert float(keep(schedule.at(5), schedule.at(-1))) == 0
+    assert float(snr_ratio(schedule.at(5), schedule.at(-1))) == 0
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

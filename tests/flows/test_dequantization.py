@@ -13,7 +13,7 @@ from gentext.flows.dequantization import (
     ImageFlow,
     dequantize,
     from_logits,
-    numbers,
+    grey_levels,
     quantize,
     to_logits,
 )
@@ -41,11 +41,11 @@ def test_the_logit_has_the_slope_that_is_claimed_and_an_inverse() -> None:
 def test_noise_stays_in_its_level_and_bounds_the_probability() -> None:
     """One value of four levels under a known density: the bound is below log P, by quadrature."""
     x = torch.arange(4.0)[:, None] / 3
-    assert numbers(x, 4).flatten().tolist() == [0, 1, 2, 3]
+    assert grey_levels(x, 4).flatten().tolist() == [0, 1, 2, 3]
     many = dequantize(x.expand(4, 5000), 4)
-    assert torch.equal((many * 4).floor(), numbers(x, 4).expand(4, 5000))
+    assert torch.equal((many * 4).floor(), grey_levels(x, 4).expand(4, 5000))
     assert float(many.min()) >= 0
-    assert abs(float((4 * many - numbers(x, 4)).mean()) - 0.5) < 0.02
+    assert abs(float((4 * many - grey_levels(x, 4)).mean()) - 0.5) < 0.02
     torch.testing.assert_close(quantize(many, 4), x.expand(4, 5000))
 
     flow = MAF(features=1, transforms=2, hidden=(6,)).double()
@@ -93,7 +93,7 @@ def test_variational_noise_is_counted_by_its_own_density() -> None:
     u = torch.sigmoid(start)
     normal = torch.distributions.Normal(0.0, 1.0).log_prob(start)
     log_q = (normal - (u * (1 - u)).log()).sum(1)
-    v = (numbers(x.flatten(1), 3) + u) / 3
+    v = (grey_levels(x.flatten(1), 3) + u) / 3
     y, log_det = to_logits(v)
     expected = model.flow.log_prob(y) + log_det - 2 * math.log(3) - log_q
     found = model.elbo(x, generator=torch.Generator().manual_seed(7))
@@ -105,7 +105,7 @@ def test_images_are_drawn_on_the_levels_of_the_data() -> None:
         model = ImageFlow(shape=(1, 4, 4), levels=5, flow=flow)
         drawn = model.sample(6)
         assert drawn.shape == (6, 1, 4, 4)
-        numbers(drawn, 5)  # raises otherwise
+        grey_levels(drawn, 5)  # raises otherwise
         assert isinstance(model, Bound)
         assert not isinstance(model, Density)
 

@@ -86,7 +86,7 @@ def test_log_determinants_of_a_composition_add() -> None:
     layers: list[Transform] = [
         Coupling(3, hidden=(5,)),
         MaskedAutoregressive(3, hidden=(5,)),
-        Coupling(3, bend=Spline(3), odd=True, hidden=(5,)),
+        Coupling(3, univariate=Spline(3), odd=True, hidden=(5,)),
     ]
     whole = Compose(layers).double()
     with torch.no_grad():
@@ -108,7 +108,7 @@ def straight(scale: Tensor, shift: Tensor) -> Flow:
     """z₂ = x₂ eˢ + t and z₁ likewise, with constants: a flow whose density is known."""
     layers = []
     for odd in (False, True):
-        layer = Coupling(2, bend=Affine(), odd=odd, hidden=(2,))
+        layer = Coupling(2, univariate=Affine(), odd=odd, hidden=(2,))
         with torch.no_grad():
             raw = 3 * torch.atanh(scale[int(odd)].log() / 3)
             layer.net[-1].bias.copy_(torch.stack([raw, shift[int(odd)]]))  # type: ignore[operator]

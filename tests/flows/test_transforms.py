@@ -12,7 +12,6 @@ from gentext.flows.glow import ActNorm, ChannelCoupling, InvertibleConv1x1, Mult
 from gentext.flows.transforms import (
     LOG_SCALE,
     Affine,
-    Bend,
     Compose,
     Coupling,
     Inverse,
@@ -21,12 +20,13 @@ from gentext.flows.transforms import (
     ShiftAndScale,
     Spline,
     Transform,
+    Univariate,
 )
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 IMAGE = (4, 2, 2)
-BENDS: dict[str, Callable[[], Bend]] = {
+BENDS: dict[str, Callable[[], Univariate]] = {
     "affine": Affine,
     "shift and scale": ShiftAndScale,
     "spline": lambda: Spline(5, 3.0),
@@ -34,22 +34,24 @@ BENDS: dict[str, Callable[[], Bend]] = {
 VECTORS: dict[str, Callable[[], Transform]] = {}
 for name, bend in BENDS.items():
     VECTORS |= {
-        f"coupling, {name}": lambda bend=bend: Coupling(5, bend=bend(), context=2, hidden=(7, 6)),  # type: ignore[misc]
+        f"coupling, {name}": lambda bend=bend: Coupling(
+            5, univariate=bend(), context=2, hidden=(7, 6)
+        ),  # type: ignore[misc]
         f"odd coupling, {name}": lambda bend=bend: Coupling(  # type: ignore[misc]
-            5, bend=bend(), odd=True, context=2, hidden=(7,)
+            5, univariate=bend(), odd=True, context=2, hidden=(7,)
         ),
         f"autoregressive, {name}": lambda bend=bend: MaskedAutoregressive(  # type: ignore[misc]
-            5, bend=bend(), context=2, hidden=(9, 7)
+            5, univariate=bend(), context=2, hidden=(9, 7)
         ),
         f"reversed, {name}": lambda bend=bend: MaskedAutoregressive(  # type: ignore[misc]
-            5, bend=bend(), reverse=True, context=2, hidden=(11,)
+            5, univariate=bend(), reverse=True, context=2, hidden=(11,)
         ),
     }
 VECTORS["matrix"] = lambda: InvertibleLinear(5)
 VECTORS["inverse"] = lambda: Inverse(MaskedAutoregressive(5, context=2, hidden=(8,)))
 VECTORS["composition"] = lambda: Compose(
     [
-        Coupling(5, bend=Spline(4), context=2, hidden=(6,)),
+        Coupling(5, univariate=Spline(4), context=2, hidden=(6,)),
         Inverse(Coupling(5, odd=True, context=2, hidden=(6,))),
         MaskedAutoregressive(5, context=2, hidden=(6,)),
     ]
@@ -59,7 +61,7 @@ IMAGES: dict[str, Callable[[], Transform]] = {
     "convolution": lambda: InvertibleConv1x1(4),
     "squeeze": Squeeze,
     "channel coupling": lambda: ChannelCoupling(4, hidden=6),
-    "channel coupling by splines": lambda: ChannelCoupling(4, hidden=6, bend=Spline(4)),
+    "channel coupling by splines": lambda: ChannelCoupling(4, hidden=6, univariate=Spline(4)),
 }
 
 
