@@ -21,7 +21,7 @@ from gentext.core.shapes import Batch, PerExample
 from gentext.denoising.schedule import Level, snr_weight
 from gentext.nn.distributions import kl_normal
 
-PART = 64  # examples whose grey levels are weighed at once
+WEIGHED_AT_ONCE = 64  # examples whose grey levels are weighed in one pass
 
 
 class Terms(NamedTuple):
@@ -30,6 +30,11 @@ class Terms(NamedTuple):
     prior: PerExample
     levels: PerExample
     reconstruction: PerExample
+
+    @property
+    def bound(self) -> PerExample:
+        """What they leave of log p(x), at least, in nats."""
+        return -(self.prior + self.levels + self.reconstruction)
 
 
 def prior_kl(x_0: Batch, last: Level) -> PerExample:
@@ -65,8 +70,8 @@ def grey_nll(x_0: Batch, seen: Batch, width: Tensor, levels: int) -> PerExample:
 
     Each of the ``levels`` grey values in [−1, 1] is as likely as another before x_1 is seen.
     """
-    if len(x_0) > PART:
-        pairs = zip(x_0.split(PART), seen.split(PART), strict=True)
+    if len(x_0) > WEIGHED_AT_ONCE:
+        pairs = zip(x_0.split(WEIGHED_AT_ONCE), seen.split(WEIGHED_AT_ONCE), strict=True)
         return torch.cat([grey_nll(*pair, width, levels) for pair in pairs])
     grid = torch.linspace(-1, 1, levels, device=x_0.device, dtype=x_0.dtype)
     logits = -((seen[..., None] - grid) / width).square() / 2

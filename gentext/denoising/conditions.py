@@ -1,11 +1,12 @@
 """What a network is told beside x: the time, and a label, a prompt, or nothing more.
 
-In training a share of labels and prompts is hidden, so that the same network also learns the law
-without them, which guidance needs.
+In training a share of labels and prompts is hidden, so that the same network also learns the
+distribution without them, which guidance needs. ``Conditions`` say this once for all families:
+what fits, what is hidden, what stands for nothing, what guidance asks for.
 
 Notation: ``t`` (n,) times, about 0 to 1000; ``y`` (n,) labels, of which ``classes`` stands for
-none, or (n, L) token numbers, of which 0 fills rows up and is never read: a row of zeros is the
-empty prompt.
+none (∅ in papers), or (n, L) token numbers, of which 0 fills rows up and is never read: a row of
+zeros is the empty prompt.
 
 Source: Ho and Salimans, 2022 (hidden labels); Rombach et al., CVPR 2022 (prompts).
 """
@@ -14,20 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_labels
+from gentext.core import check_counts, check_labels
 from gentext.core.shapes import Flat, Labels, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
 PAD = 0  # the token that fills prompts up
 DROPPED = 0.1  # share of labels or prompts hidden in training
-LAYERS, HEADS = 2, 4  # of the network that reads prompts
-SLOWEST = -4  # logarithm of the smallest angle per unit of time
+TEXT_LAYERS, TEXT_HEADS = 2, 4  # of the network that reads prompts
+MIN_LOG_ANGLE = -4  # decimal logarithm of the smallest angle per unit of time
 
 Given = Labels | Tokens
 
@@ -40,16 +41,21 @@ class Conditions:
     vocab_size: int = 0
 
     def __post_init__(self) -> None:
-        if self.classes < 0 or self.vocab_size < 0:
-            raise ValueError(
-                f"got classes={self.classes} and vocab_size={self.vocab_size}; give their number, "
-                "0 for no labels or no text"
-            )
+        check_counts(0, classes=self.classes, vocab_size=self.vocab_size)
         if self.classes and self.vocab_size:
             raise ValueError(
                 f"got classes={self.classes} and vocab_size={self.vocab_size}; a model is told "
                 "labels or text: give one of the two"
             )
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to be told."""
+        return bool(self.classes or self.vocab_size)
+
+    @property
+    def none(self) -> int:
+        """The number that stands for no label, or for no token."""
+        return PAD if self.vocab_size else self.classes
 
     def check(self, y: Tensor, n: int) -> None:
         """Raise ValueError unless ``y`` are labels or prompts of ``n`` examples."""
@@ -63,8 +69,32 @@ class Conditions:
                 "tell apart: data.without_labels()"
             )
 
-    def check_steering(self, y: Tensor | None, guidance: float, by_classifier: bool) -> None:
-        """Raise ValueError for wrong ``y``, or for ``guidance`` without anything that guides."""
+    def check_rows(self, y: Tensor | None, n: int, context: int = 0) -> None:
+        """Raise ValueError unless ``y`` has a row for each of ``n`` examples, whatever is in it.
+
+        This is what networks ask, to which a label may be ``none``; prompts have up to ``context``
+        tokens.
+        """
+        if y is None:
+            return
+        if self.vocab_size:
+            if y.dim() != 2 or len(y) != n or y.shape[1] > context:
+                raise ValueError(
+                    f"got y {tuple(y.shape)} for {n} examples; give one row of at most {context} "
+                    "tokens each"
+                )
+        elif not self.classes:
+            raise ValueError("got labels y, but this network has none: build it with classes=")
+        elif y.shape != (n,):
+            raise ValueError(f"got y {tuple(y.shape)} for {n} examples; give one label each")
+
+    def check_steering(
+        self, y: Tensor | None, guidance: float, by_classifier: bool = False
+    ) -> None:
+        """Raise ValueError for wrong ``y``, or for ``guidance`` without anything that guides.
+
+        Guidance needs ``y`` of a model that was trained with them, or a classifier.
+        """
         if y is not None:
             self.check(y, len(y))
         elif guidance and not by_classifier:
@@ -78,22 +108,46 @@ class Conditions:
     ) -> tuple[Tensor, ...]:
         """What to show a network beside x_t and t for ``n`` examples, nothing if it reads nothing.
 
-        With ``hide``, a share of ``y`` becomes none, whole rows of prompts at a time.
+        Without ``y`` it is shown ``none``; with ``hide``, a share of ``y`` is hidden.
         """
-        if not (self.classes or self.vocab_size):
+        if not self:
             return ()
         if y is None:
-            shape = (n, 1) if self.vocab_size else (n,)
-            return (torch.full(shape, self.none, device=device),)
-        if hide:
-            hidden = torch.rand(len(y), device=y.device) < DROPPED
-            y = y.masked_fill(hidden.view(-1, *(1 for _ in y.shape[1:])), self.none)
-        return (y,)
+            return (self.nothing(n, device),)
+        return (self.partly_hidden(y),) if hide else (y,)
 
-    @property
-    def none(self) -> int:
-        """The number that stands for no label, or for no token."""
-        return PAD if self.vocab_size else self.classes
+    def nothing(self, n: int, device: torch.device) -> Given:
+        """What stands for no labels, or for no prompts, of ``n`` examples."""
+        return torch.full((n, 1) if self.vocab_size else (n,), self.none, device=device)
+
+    def partly_hidden(self, y: Given) -> Given:
+        """``y`` with a share of them replaced by ``none``, of prompts whole rows at a time."""
+        hidden = torch.rand(len(y), device=y.device) < DROPPED
+        return y.masked_fill(hidden.view(-1, *(1 for _ in y.shape[1:])), self.none)
+
+    def arguments(self) -> dict[str, int]:
+        """With what a network is to be built that is told the same."""
+        text = {"vocab_size": self.vocab_size} if self.vocab_size else {}
+        return {"classes": self.classes} | text
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A model that says by its ``conditions`` what it may be told."""
+
+    conditions: Conditions
+
+
+def conditions_of(model: Any) -> Conditions:
+    """What a model may be told: its ``conditions``, or else labels where it has ``classes``."""
+    if isinstance(model, Conditional):
+        return model.conditions
+    return Conditions(classes=getattr(model, "classes", 0))
+
+
+def if_given(y: Given | None) -> tuple[Given, ...]:
+    """``y`` as the rest of a batch, which has nothing where there are no labels or prompts."""
+    return () if y is None else (y,)
 
 
 class Text(NamedTuple):
@@ -122,7 +176,7 @@ class TextEncoder(nn.Module):
         self.start = nn.Parameter(torch.randn(width))
         self.tokens, self.positions = nn.Embedding(vocab_size, width), nn.Embedding(context, width)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, heads, dropout=dropout) for _ in range(LAYERS)
+            TransformerBlock(width, heads, dropout=dropout) for _ in range(TEXT_LAYERS)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -136,21 +190,13 @@ class TextEncoder(nn.Module):
             x = block(x, mask=mask)
         return Text(self.norm(x), mask)
 
-    def check(self, y: Tensor, n: int) -> None:
-        """Raise ValueError unless ``y`` are ``n`` rows of at most ``context`` tokens."""
-        if y.dim() != 2 or len(y) != n or y.shape[1] > self.context:
-            raise ValueError(
-                f"got y {tuple(y.shape)} for {n} examples; give one row of at most {self.context} "
-                "tokens each"
-            )
-
 
 def time_embedding(t: Tensor, width: int) -> Flat:
     """(n, width) of sin(ω_i t), then cos(ω_i t), with ω_i geometric from 1 to 10⁻⁴."""
     if width < 2 or width % 2:
         raise ValueError(f"got width={width}; half of it are sines, half cosines: choose it even")
     dtype = torch.promote_types(t.dtype, torch.float32)
-    omega = torch.logspace(0, SLOWEST, width // 2, device=t.device, dtype=dtype)
+    omega = torch.logspace(0, MIN_LOG_ANGLE, width // 2, device=t.device, dtype=dtype)
     angles = t.to(dtype)[:, None] * omega
     return torch.cat([angles.sin(), angles.cos()], 1)
 
@@ -169,7 +215,7 @@ class Conditioning(nn.Module):
         vocab_size: int = 0,
         context: int = 0,
         *,
-        heads: int = HEADS,
+        heads: int = TEXT_HEADS,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -200,14 +246,7 @@ class Conditioning(nn.Module):
             raise ValueError(f"got x {tuple(x.shape)}; this network is built for (n, {expected})")
         if t.shape != x.shape[:1]:
             raise ValueError(f"got t {tuple(t.shape)} for {len(x)} examples; give one time each")
-        if y is None:
-            return
-        if self.text is not None:
-            self.text.check(y, len(x))
-        elif not self.classes:
-            raise ValueError("got labels y, but this network has none: build it with classes=")
-        elif y.shape != x.shape[:1]:
-            raise ValueError(f"got y {tuple(y.shape)} for {len(x)} examples; give one label each")
+        self.conditions.check_rows(y, len(x), 0 if self.text is None else self.text.context)
 
 
 class Condition(Conditioning):

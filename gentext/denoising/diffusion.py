@@ -1,12 +1,22 @@
-"""Diffusion: data are drowned in noise step by step, and a network learns the way back.
+"""Diffusion: data lose themselves in noise step by step, and a network learns the way back.
 
-The law of x_t given x_0 is known at every level, so training needs no simulation: draw a level,
-add noise, predict. The bound of the likelihood is a sum over levels of squared errors, weighed by
-what each level's signal-to-noise ratio has more than the next.
+The distribution of x_t given x_0 is known at every level, so training needs no simulation: draw a
+level, add noise, predict. The bound of the likelihood is a sum over levels of squared errors,
+weighed by what each level's signal-to-noise ratio has more than the next. The model below follows
+the chapter: data and prediction, the bound and its parts, the loss, samples, guidance, filling in;
+the equations of single levels are in ``schedule``, those of steps in ``samplers``.
 
-Notation: ``x`` images in [0, 1] or other data as they come; ``x_0`` the same in [−1, 1]; ``x_t``
-with noise; ``t`` (n,) numbers of levels, 0 to T − 1; ``y`` labels, ``classes`` for none, or prompts
-(n, L) of token numbers, 0 for padding.
+Notation, with the symbols of the chapter (the same in Ho et al., but for α: see ``schedule``)::
+
+    x              images in [0, 1] or other data as they come
+    x_0            x_0, the same in [−1, 1]
+    x_t, eps       x_t = α_t x_0 + σ_t ε
+    t              (n,) numbers of levels, 0 to T − 1 (in the chapter 1 to T)
+    net            ε_θ, or what ``predict`` says: x̂_θ, v_θ
+    denoise        x̂_θ(x_t, t), the x_0 that any of these amounts to
+    prior, levels, reconstruction    the three parts of the bound
+    y, guidance    labels or prompts as in ``conditions``; w
+    eta            η, the share of noise in a step
 
 Source: Sohl-Dickstein et al., ICML 2015; Ho et al., NeurIPS 2020; Kingma et al., NeurIPS 2021.
 """
@@ -20,31 +30,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, grey_levels
+from gentext.core import Model, check_examples, chosen, evaluating, grey_levels
 from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising import bound
 from gentext.denoising.bound import Terms
-from gentext.denoising.conditions import DROPPED as DROPPED
-from gentext.denoising.conditions import Conditions, Given
+from gentext.denoising.conditions import Conditions, Given, if_given
 from gentext.denoising.dit import DiT
 from gentext.denoising.guidance import cfg, classifier_guidance, inpaint, threshold
 from gentext.denoising.samplers import Denoiser, sample_path, time_steps
 from gentext.denoising.schedule import (
+    PREDICTIONS,
+    SCHEDULES,
     Schedule,
-    check_kind,
     loss_weight,
-    make_schedule,
     q_sample,
     to_x0,
 )
 from gentext.denoising.unet import TimeMLP, UNet
 
+NETS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": TimeMLP, "dit": DiT}
 WEIGHTINGS = ("simple", "bound", "min-snr")
-NETS = {"unet": UNet, "mlp": TimeMLP, "dit": DiT}
-PART = 256  # examples in one pass of the network when nothing is trained
-TERMS = 32  # levels of the bound to draw unless told
-MOST = 5.0  # of the weight "min-snr"
+MAX_SNR_WEIGHT = 5.0  # at which the weight "min-snr" is cut
+DRAWN_LEVELS = 32  # of the bound, unless told
+EXAMPLES_PER_PASS = 256  # of the network, when nothing is trained
 
 Classify = Callable[[Tensor, int], Tensor]  # log p(y | x_t) at a level number
 
@@ -81,27 +90,21 @@ class Diffusion(Model):
     ) -> None:
         super().__init__()
         self.arguments = {"net": net, "schedule": schedule} | self.arguments
-        check_kind(predict)
-        if weighting not in WEIGHTINGS:
-            raise ValueError(
-                f"unknown weighting {weighting!r}: choose one of {', '.join(WEIGHTINGS)}"
-            )
-        self.shape, self.grey, self.classes = tuple(shape), levels, classes
+        self.shape, self.grey = tuple(shape), levels
+        self.predict = chosen("prediction", predict, PREDICTIONS)
+        self.weighting = chosen("weighting", weighting, WEIGHTINGS)
         self.conditions = Conditions(classes, vocab_size)
-        self.vocab_size = vocab_size
-        self.predict, self.weighting = predict, weighting
-        made = make_schedule(schedule, steps) if isinstance(schedule, str) else schedule
-        self.schedule = made.after(skip) if skip else made
+        self.classes, self.vocab_size = classes, vocab_size
+        if isinstance(schedule, str):
+            schedule = chosen("schedule", schedule, SCHEDULES)(steps)
+        self.schedule = schedule.after(skip) if skip else schedule
         self.net = self._network(net, options) if isinstance(net, str) else net
 
     def _network(self, name: str, options: dict[str, Any]) -> nn.Module:
-        if name not in NETS:
-            raise ValueError(f"unknown net {name!r}: choose one of {', '.join(NETS)}, or give one")
-        if self.conditions.vocab_size:
-            if NETS[name] is TimeMLP:
-                raise ValueError(f"net {name!r} reads no text: choose unet or dit, or give one")
-            options = options | {"vocab_size": self.conditions.vocab_size}
-        return NETS[name](shape=self.shape, classes=self.classes, **options)
+        kind = chosen("net", name, NETS)
+        if self.conditions.vocab_size and kind is TimeMLP:
+            raise ValueError(f"net {name!r} reads no text: choose unet or dit, or give one")
+        return kind(shape=self.shape, **self.conditions.arguments(), **options)
 
     def check(self, x: Tensor, *labels: Tensor) -> None:
         """Raise ValueError for data, labels or prompts that do not fit."""
@@ -113,6 +116,10 @@ class Diffusion(Model):
         for y in labels:
             self.conditions.check(y, len(x))
 
+    def from_data(self, x: Batch) -> Batch:
+        """x_0: images in [0, 1] as [−1, 1], other data as they are."""
+        return x if self.grey is None else 2 * x - 1
+
     def to_data(self, x_0: Batch) -> Batch:
         """Images in [0, 1], in grey levels, from x_0; other data as they are."""
         if self.grey is None:
@@ -120,49 +127,26 @@ class Diffusion(Model):
         k = ((x_0 + 1) / 2 * (self.grey - 1)).round().clamp(0, self.grey - 1)
         return k / (self.grey - 1)
 
-    def from_data(self, x: Batch) -> Batch:
-        """x_0: images in [0, 1] as [−1, 1], other data as they are."""
-        return x if self.grey is None else 2 * x - 1
-
     def denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
-        """The x_0 that the network predicts from x_t at the levels t."""
-        if len(x_t) > PART and not torch.is_grad_enabled():
-            labels = [None] * len(x_t) if y is None else y.split(PART)
-            parts = zip(x_t.split(PART), t.split(PART), labels, strict=False)
+        """The x_0 that the network predicts from x_t at the levels t, in the mode that it is in."""
+        if len(x_t) > EXAMPLES_PER_PASS and not torch.is_grad_enabled():
+            batch = (x_t, t, *if_given(y))
+            parts = zip(*(rows.split(EXAMPLES_PER_PASS) for rows in batch), strict=True)
             return torch.cat([self.denoise(*part) for part in parts])
-        prediction = self.net(x_t, t, *self._shown(x_t, y))
-        return to_x0(self.predict, prediction, x_t, self.schedule.at(t, len(self.shape)))
+        level = self.schedule.at(t, len(self.shape))
+        return to_x0(self.predict, self._predicted(x_t, t, y), x_t, level)
 
-    def _shown(self, x_t: Batch, y: Given | None) -> tuple[Given, ...]:
-        """The labels or prompts to show the network; in training some are hidden."""
-        return self.conditions.shown(y, len(x_t), x_t.device, hide=self.training)
-
-    def loss(self, x: Batch, y: Given | None = None) -> Scalar:
-        """The mean squared error of the prediction, at levels and with noise drawn afresh.
-
-        With ``weighting="bound"``, the negative bound in nats; with "min-snr" the error of x_0
-        times min(SNR, 5).
-
-        Equation: :eq:`eq-diff-simple`
-        """
-        if self.weighting == "bound":
-            return -self.elbo(x, y, terms=1).mean()
-        x_0 = self.from_data(x)
-        t = stratified_levels(x_0, len(self.schedule))
-        level, eps = self.schedule.at(t, len(self.shape)), torch.randn_like(x_0)
-        x_t = q_sample(x_0, eps, level)
-        target = {"eps": eps, "x0": x_0, "v": level.alpha * eps - level.sigma * x_0}[self.predict]
-        error = (self.net(x_t, t, *self._shown(x_t, y)) - target).square()
-        if self.weighting == "min-snr":
-            error = error * level.snr.clamp(max=MOST) / loss_weight(self.predict, level)
-        return error.mean()
+    def _predicted(self, x_t: Batch, t: Labels, y: Given | None) -> Batch:
+        """What the network says of x_t; in training some labels or prompts are hidden from it."""
+        shown = self.conditions.shown(y, len(x_t), x_t.device, hide=self.training)
+        return self.net(x_t, t, *shown)
 
     def elbo(
         self,
         x: Batch,
         y: Given | None = None,
         *,
-        terms: int | None = TERMS,
+        terms: int | None = DRAWN_LEVELS,
         first: int = 0,
         generator: torch.Generator | None = None,
     ) -> PerExample:
@@ -173,15 +157,14 @@ class Diffusion(Model):
 
         Equation: :eq:`eq-diff-vlb`
         """
-        parts = self.elbo_terms(x, y, terms=terms, first=first, generator=generator)
-        return -(parts.prior + parts.levels + parts.reconstruction)
+        return self.elbo_terms(x, y, terms=terms, first=first, generator=generator).bound
 
     def elbo_terms(
         self,
         x: Batch,
         y: Given | None = None,
         *,
-        terms: int | None = TERMS,
+        terms: int | None = DRAWN_LEVELS,
         first: int = 0,
         generator: torch.Generator | None = None,
     ) -> Terms:
@@ -189,7 +172,14 @@ class Diffusion(Model):
 
         Equation: :eq:`eq-diff-vlb`
         """
-        self.check(x, *([] if y is None else [y]))
+        self.check(x, *if_given(y))
+        with evaluating(self):
+            return self._terms(x, y, terms, first, generator)
+
+    def _terms(
+        self, x: Batch, y: Given | None, terms: int | None, first: int = 0, generator: Any = None
+    ) -> Terms:
+        """The same in the mode that the network is in."""
         x_0, levels = self.from_data(x), []
         for low, high in pairwise(bound.ranges(first, len(self.schedule), terms)):
             t = low + stratified_levels(x, high - low, generator)
@@ -226,38 +216,28 @@ class Diffusion(Model):
         width = level.sigma / level.alpha
         if self.grey is None:
             return bound.continuous_nll(x_0, width)
-        return self._decode(x_0, x_0 + width * normal_like(x_0, generator), width)
-
-    def _decode(self, x_0: Batch, seen: Batch, width: Tensor) -> PerExample:
-        """−log p(x_0 | x_1) of grey values, where ``seen`` is x_1/α."""
-        assert self.grey is not None
+        seen = x_0 + width * normal_like(x_0, generator)
         return bound.grey_nll(x_0, seen, width, self.grey)
 
-    def denoiser(
-        self,
-        y: Given | None = None,
-        *,
-        guidance: float = 0.0,
-        classifier: Classify | None = None,
-        clip: str = "static",
-    ) -> Denoiser:
-        """x_0 from x_t and t, steered by y and ``guidance`` w, or by a classifier of x_t.
+    def loss(self, x: Batch, y: Given | None = None) -> Scalar:
+        """The mean squared error of the prediction, at levels and with noise drawn afresh.
 
-        ``classifier`` gives log p(y | x_t) for x_t and a level number.
+        With ``weighting="bound"``, the negative bound in nats; with "min-snr" the error of x_0
+        times min(SNR, 5).
+
+        Equation: :eq:`eq-diff-simple`
         """
-        self.conditions.check_steering(y, guidance, classifier is not None)
-        clip = clip if self.grey is not None else "none"
-
-        def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            x_0 = self.denoise(x_t, t, y)
-            if classifier is not None:
-                at, level = int(t[0]), self.schedule.at(int(t[0]))
-                x_0 = classifier_guidance(x_0, x_t, lambda x: classifier(x, at), level, guidance)
-            elif guidance:
-                x_0 = cfg(x_0, self.denoise(x_t, t), guidance)
-            return threshold(x_0, clip)
-
-        return predict
+        if self.weighting == "bound":
+            return -self._terms(x, y, terms=1).bound.mean()
+        x_0 = self.from_data(x)
+        t = stratified_levels(x_0, len(self.schedule))
+        level, eps = self.schedule.at(t, len(self.shape)), torch.randn_like(x_0)
+        x_t = q_sample(x_0, eps, level)
+        target = {"eps": eps, "x0": x_0, "v": level.alpha * eps - level.sigma * x_0}[self.predict]
+        error = (self._predicted(x_t, t, y) - target).square()
+        if self.weighting == "min-snr":
+            error = error * level.snr.clamp(max=MAX_SNR_WEIGHT) / loss_weight(self.predict, level)
+        return error.mean()
 
     def sample(
         self,
@@ -297,6 +277,8 @@ class Diffusion(Model):
         ``eta`` is the share of noise of "ddim" and "dpm++", ``spacing`` that of ``time_steps``, the
         ``options`` those of ``denoiser``.
         """
+        if y is not None:
+            self.conditions.check(y, n)
         like = next(self.parameters()).new_empty((n, *self.shape))
         yield from sample_path(
             self.denoiser(y, **options),
@@ -307,6 +289,33 @@ class Diffusion(Model):
             draw=lambda x: normal_like(x, generator),
             eta=eta,
         )
+
+    def denoiser(
+        self,
+        y: Given | None = None,
+        *,
+        guidance: float = 0.0,
+        classifier: Classify | None = None,
+        clip: str = "static",
+    ) -> Denoiser:
+        """x_0 from x_t and t, in evaluation, steered by y and ``guidance`` w or by a classifier.
+
+        ``classifier`` gives log p(y | x_t) for x_t and a level number.
+        """
+        self.conditions.check_steering(y, guidance, classifier is not None)
+        clip = clip if self.grey is not None else "none"
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            with evaluating(self):
+                x_0 = self.denoise(x_t, t, y)
+                if guidance and classifier is None:
+                    x_0 = cfg(x_0, self.denoise(x_t, t), guidance)
+            if classifier is not None:
+                at, level = int(t[0]), self.schedule.at(int(t[0]))
+                x_0 = classifier_guidance(x_0, x_t, lambda x: classifier(x, at), level, guidance)
+            return threshold(x_0, clip)
+
+        return predict
 
     @torch.no_grad()
     def inpaint(
@@ -321,7 +330,7 @@ class Diffusion(Model):
         **options: Any,
     ) -> Batch:
         """Examples that are ``x`` where ``mask`` is true, and drawn to go with it elsewhere."""
-        self.check(x)
+        self.check(x, *if_given(y))
         drawn = inpaint(
             self.denoiser(y, **options),
             self.schedule,

@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from gentext.core import check_count, chosen
 from gentext.core.shapes import PerExample
 from gentext.denoising.samplers import Denoiser, Draw, ddpm_step
 from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
@@ -25,7 +26,7 @@ def cfg(conditional: Tensor, unconditional: Tensor, w: float) -> Tensor:
     """(1 + w) conditional − w unconditional, of two predictions of one kind.
 
     As a score it belongs to p_t(x | y)^{1+w} p_t(x)^{−w}, at each level apart: noise added to the
-    law of this form at level 0 does not give those at the others.
+    distribution of this form at level 0 does not give those at the others.
 
     Equation: :eq:`eq-diff-cfg`
 
@@ -52,8 +53,7 @@ def threshold(x_0: Tensor, clip: str, share: float = 0.995) -> Tensor:
 
     Source: Saharia et al., NeurIPS 2022 (dynamic).
     """
-    if clip not in CLIPS:
-        raise ValueError(f"unknown clip {clip!r}: choose one of {', '.join(CLIPS)}")
+    chosen("clip", clip, CLIPS)
     if clip == "none":
         return x_0
     if clip == "static":
@@ -87,8 +87,7 @@ def inpaint(
 
     Source: Lugmayr et al., CVPR 2022.
     """
-    if repeats < 1:
-        raise ValueError(f"got repeats={repeats}; every level is passed at least once")
+    check_count("repeats", repeats)
     x = draw(known)
     for number, following in pairwise([*levels, -1]):
         t, s = schedule.at(number), schedule.at(following)

@@ -4,14 +4,18 @@ Two models, trained one after the other, are one model of images: a code z drawn
 an image drawn given the code. In the bound of the VAE, the bound of log p(z) by the diffusion
 takes the place of the simple prior, so bits stay comparable with those of any other model.
 
-Notation: ``x`` images; ``z`` codes, divided by their standard deviation c, which the autoencoder's
-own codes have; q the encoder's law q(z | x); ``y`` labels or prompts as in ``conditions``.
+Notation: ``x`` images; ``z`` codes, divided by their standard deviation c (``scale``), which the
+autoencoder's own codes have; q the encoder's distribution q(z | x); ``y`` labels or prompts as in
+``conditions``. In papers the codes before division are z, and their ℰ(x) and 𝒟(z) are ``encode``
+and ``decode`` here, up to c.
 
 Source: Rombach et al., CVPR 2022; Vahdat et al., NeurIPS 2021.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -20,22 +24,17 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from gentext.core import Density, Model, check_examples
+from gentext.core import Density, Model, at_least_single, check_examples, evaluating
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
-from gentext.denoising.conditions import Given
-from gentext.denoising.diffusion import Diffusion
-from gentext.denoising.flow_matching import FlowMatching
+from gentext.denoising.conditions import Given, conditions_of, if_given
 from gentext.denoising.schedule import Schedule
-from gentext.latent.image_vae import ImageVAE
-from gentext.latent.vae import IWAE, VAE
+from gentext.latent.vae import VAE
 from gentext.sequences.vqvae import VQVAE
+from gentext.training.checkpoint import public_name
 
-KINDS: dict[str, type[Model]] = {
-    kind.__name__: kind for kind in (ImageVAE, VAE, IWAE, VQVAE, Diffusion, FlowMatching)
-}
 JITTER = 0.1  # standard deviation of q(z | x) of a VQ-VAE, whose encoder gives one code only
-PART = 256  # examples encoded at once
+ENCODED_AT_ONCE = 256  # examples
 
 
 class Parts(NamedTuple):
@@ -84,8 +83,8 @@ class LatentDiffusion(Model):
         _check_prior(self.diffusion, self.latents)
         shape: Any = self.autoencoder.shape
         self.shape: tuple[int, ...] = tuple(shape)
-        self.classes: int = getattr(self.diffusion, "classes", 0)
-        self.vocab_size: int = getattr(self.diffusion, "vocab_size", 0)
+        self.conditions = conditions_of(self.diffusion)
+        self.classes, self.vocab_size = self.conditions.classes, self.conditions.vocab_size
 
     def train(self, mode: bool = True) -> LatentDiffusion:
         """Set the diffusion to training or evaluation; the autoencoder stays in evaluation."""
@@ -100,7 +99,7 @@ class LatentDiffusion(Model):
         Equation: :eq:`eq-ldm-scale`
         """
         codes = []
-        for part in x.split(PART):
+        for part in x.split(ENCODED_AT_ONCE):
             mean, std = self._posterior(part)
             codes.append(mean if std is None else mean + std * normal_like(mean, generator))
         self.scale.copy_(latent_scale(torch.cat(codes)))
@@ -113,8 +112,7 @@ class LatentDiffusion(Model):
             q = coder.encode(x).base_dist
             return q.loc.unflatten(1, self.latents), q.scale.unflatten(1, self.latents)
         check_examples(x, self.shape, coder.likelihood.low, coder.likelihood.high)
-        z = coder.encoder(x)
-        return z.to(torch.promote_types(z.dtype, torch.float32)), None
+        return at_least_single(coder.encoder(x)), None
 
     def encode(self, x: Batch) -> Independent:
         """q(z | x), a normal distribution of codes divided by c, whose event shape is ``latents``.
@@ -143,7 +141,7 @@ class LatentDiffusion(Model):
         """The loss of the diffusion, of codes drawn afresh."""
         with torch.no_grad():
             z = draw(self.encode(x))
-        return self.diffusion.loss(z, *_given(y))
+        return self.diffusion.loss(z, *if_given(y))
 
     def elbo(
         self,
@@ -159,7 +157,7 @@ class LatentDiffusion(Model):
 
         Equation: :eq:`eq-ldm-bound`
         """
-        self.check(x, *_given(y))
+        self.check(x, *if_given(y))
         parts = self.elbo_terms(x, y, generator=generator, **how)
         return parts.reconstruction + parts.entropy + parts.prior
 
@@ -178,12 +176,13 @@ class LatentDiffusion(Model):
 
         Equation: :eq:`eq-ldm-bound`
         """
-        q = self.encode(x)
-        z = draw(q, generator)
         exact = isinstance(self.diffusion, Density)
         prior = self.diffusion.log_prob if exact else self.diffusion.elbo
-        log_p = prior(z, *_given(y), generator=generator, **how)
-        return Parts(self.decode(z).log_prob(x), q.entropy(), log_p)
+        with evaluating(self):
+            q = self.encode(x)
+            z = draw(q, generator)
+            log_p = prior(z, *if_given(y), generator=generator, **how)
+            return Parts(self.decode(z).log_prob(x), q.entropy(), log_p)
 
     @torch.no_grad()
     def sample(
@@ -199,10 +198,17 @@ class LatentDiffusion(Model):
 
         ``how`` is as in ``sample`` of the diffusion, such as steps, sampler and guidance.
         """
-        z = self.diffusion.sample(n, *_given(y), generator=generator, **how)
-        with drawing_from(generator):
-            p = self.decode(z)
-            return p.mean if mean else p.sample()
+        with evaluating(self):
+            z = self.diffusion.sample(n, *if_given(y), generator=generator, **how)
+            with drawing_from(generator):
+                p = self.decode(z)
+                return p.mean if mean else p.sample()
+
+    def sample_options(self) -> set[str]:
+        """The names of the options that ``sample`` heeds: its own, and those of the diffusion."""
+        samplers = (self.sample, self.diffusion.sample)
+        every = [p for by in samplers for p in inspect.signature(by).parameters.values()]
+        return {p.name for p in every if p.kind is p.KEYWORD_ONLY}
 
     @torch.no_grad()
     def trajectory(
@@ -214,7 +220,7 @@ class LatentDiffusion(Model):
         **how: Any,
     ) -> Iterator[Batch]:
         """E[x | z] of the noisy codes after every step of the sampler; ``how`` as in ``sample``."""
-        for z in self.diffusion.trajectory(n, *_given(y), generator=generator, **how):
+        for z in self.diffusion.trajectory(n, *if_given(y), generator=generator, **how):
             yield self.decode(z).mean
 
     @torch.no_grad()
@@ -246,7 +252,7 @@ def latent_scale(z: Tensor) -> Scalar:
 
     Equation: :eq:`eq-ldm-scale`
     """
-    values = z.to(torch.promote_types(z.dtype, torch.float32)).flatten()
+    values = at_least_single(z).flatten()
     c = values.std() if len(values) > 1 else values.new_zeros(())
     if not 0 < float(c) < math.inf:
         raise ValueError(
@@ -286,28 +292,24 @@ def latent_shape(autoencoder: Model) -> tuple[int, ...]:
 
 
 def described(model: Model) -> Any:
-    """Class and arguments of a model, for a checkpoint; the model itself if it is of no known kind.
+    """Public name and arguments of a model, for a checkpoint; the model itself if it has no name.
 
     ``built`` makes an untrained one of it.
     """
-    if KINDS.get(type(model).__name__) is not type(model):
-        return model
-    return {"class": type(model).__name__, **model.arguments}
+    name = public_name(type(model))
+    return model if name is None else {"class": name, **model.arguments}
 
 
 def built(model: Model | dict[str, Any]) -> Model:
     """A model that is there already, or a new one by what ``described`` says."""
     if isinstance(model, Model):
         return model
-    if not isinstance(model, dict) or model.get("class") not in KINDS:
-        raise ValueError(
-            f"got {model!r}; give a model, or a dict whose class is one of {', '.join(KINDS)}"
-        )
-    return KINDS[model["class"]](**{key: v for key, v in model.items() if key != "class"})
-
-
-def _given(y: Tensor | None) -> tuple[Tensor, ...]:
-    return () if y is None else (y,)
+    gentext = importlib.import_module("gentext")
+    name = model.get("class") if isinstance(model, dict) else None
+    kind = getattr(gentext, name) if name in gentext.__all__ else None
+    if not (isinstance(kind, type) and issubclass(kind, Model) and kind is not Model):
+        raise ValueError(f"got {model!r}; give a model, or a dict whose class is one of gentext")
+    return kind(**{key: value for key, value in model.items() if key != "class"})
 
 
 def _check_prior(diffusion: Any, latents: tuple[int, ...]) -> None:

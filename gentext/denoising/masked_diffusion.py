@@ -8,8 +8,9 @@ also the log-likelihood of an autoregressive model, averaged over all orders of 
 The network is not told the time. It sees which tokens are masked, and since they were chosen
 without regard to what they are, p(x_0 | x_t) is p(x_0 | the tokens shown), at every time alike.
 
-Notation: ``x`` tokens (n, t), V = ``vocab_size`` the mask; L the length of a row; ``M`` the masked
-places, ``k`` their number; α_t the share that is shown at the time t.
+Notation: ``x`` tokens (n, t), V = ``vocab_size`` the mask ([MASK] or m in papers); L the length of
+a row; ``masked`` M the masked places, ``k`` their number; α_t the share that is shown at the time
+t, ``masking.shown``; ``order`` π.
 
 Source: Austin et al., NeurIPS 2021; Sahoo et al., NeurIPS 2024; Shi et al., NeurIPS 2024; Ou et
 al., ICLR 2025; for orders Uria et al., ICML 2014, and Hoogeboom et al., ICLR 2022.
@@ -28,16 +29,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gentext.core import Model
+from gentext.core import Model, check_count, check_counts, evaluating
 from gentext.core.shapes import PerExample, Scalar, Tokens
 from gentext.denoising import masking
 from gentext.denoising.masking import Order
 from gentext.sequences import decoding
 from gentext.sequences.transformer import TransformerBlock
 
-DRAWS = 32  # masks for each example of the bound unless told
-PART = 256  # examples in one pass of the network when nothing is trained
-SPREAD = 0.02  # standard deviation of the embeddings at the start
+DRAWN_MASKS = 32  # for each example of the bound, unless told
+EXAMPLES_PER_PASS = 256  # of the network, when nothing is trained
+EMBEDDING_STD = 0.02  # of the embeddings at the start
 
 
 class MaskedDiffusion(Model):
@@ -62,9 +63,7 @@ class MaskedDiffusion(Model):
         grid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"vocab_size": vocab_size, "context": context, "layers": layers}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but got {value}")
+        check_counts(vocab_size=vocab_size, context=context, layers=layers)
         if grid is not None and (len(grid) != 2 or math.prod(grid) != context or min(grid) < 1):
             raise ValueError(
                 f"got grid={tuple(grid)}; it must be rows and columns of context={context} places"
@@ -81,7 +80,7 @@ class MaskedDiffusion(Model):
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         for table in (self.tokens.weight, *self.positions):
-            nn.init.normal_(table, std=SPREAD)
+            nn.init.normal_(table, std=EMBEDDING_STD)
 
     def logits(
         self, tokens: Tokens, places: Int[Tensor, "n k"] | None = None
@@ -106,33 +105,42 @@ class MaskedDiffusion(Model):
 
         Equation: :eq:`eq-diff-mask`
         """
-        return -self.elbo(tokens, draws=1).mean() / tokens.shape[1]
+        self.check(tokens)
+        return -self._bound(tokens.long(), 1).mean() / tokens.shape[1]
 
     def elbo(
         self,
         tokens: Tokens,
         *,
-        draws: int = DRAWS,
+        draws: int = DRAWN_MASKS,
         steps: int | None = None,
         schedule: str = "linear",
         generator: torch.Generator | None = None,
     ) -> PerExample:
         """A lower bound of log p(x) in nats: E_k E_M of ``term``, by ``draws`` masks an example.
 
-        k is uniform on 1 to L, which is what the integral over t leaves of its law, and M any k
+        k is uniform on 1 to L, which is all that the integral over t says of it, and M any k
         places. The draws are right on average, and stratified as ``masking.draw_masks`` says.
 
-        With ``steps`` it bounds the law of what ``sample`` draws in so many steps of ``schedule``:
-        then k has the law ``masking.counts``.
+        With ``steps`` it bounds log p(x) of what ``sample`` draws in so many steps of ``schedule``:
+        then k is distributed as ``masking.counts``.
 
         Equation: :eq:`eq-diff-mask`
         """
         self.check(tokens)
-        if draws < 1:
-            raise ValueError(f"got draws={draws}; there must be at least 1")
-        tokens = tokens.long()
-        law = None if steps is None else masking.counts(tokens.shape[1], steps, schedule)
-        masks = masking.draw_masks(tokens, draws, law, generator)
+        check_count("draws", draws)
+        p_k = None if steps is None else masking.counts(tokens.shape[1], steps, schedule)
+        with evaluating(self):
+            return self._bound(tokens.long(), draws, p_k, generator)
+
+    def _bound(
+        self, tokens: Tokens, draws: int, p_k: Tensor | None = None, generator: Any = None
+    ) -> PerExample:
+        """The same in the mode that the network is in.
+
+        Equation: :eq:`eq-diff-mask`
+        """
+        masks = masking.draw_masks(tokens, draws, p_k, generator)
         return torch.stack([self.term(tokens, masked) for masked in masks]).mean(0)
 
     def term(self, tokens: Tokens, masked: Bool[Tensor, "n t"]) -> PerExample:
@@ -140,8 +148,10 @@ class MaskedDiffusion(Model):
 
         Equation: :eq:`eq-diff-mask`
         """
-        if len(tokens) > PART and not torch.is_grad_enabled():
-            parts = zip(tokens.split(PART), masked.split(PART), strict=True)
+        if len(tokens) > EXAMPLES_PER_PASS and not torch.is_grad_enabled():
+            parts = zip(
+                tokens.split(EXAMPLES_PER_PASS), masked.split(EXAMPLES_PER_PASS), strict=True
+            )
             return torch.cat([self.term(*part) for part in parts])
         logits = self.logits(tokens.masked_fill(masked, self.mask))
         targets = tokens.masked_fill(~masked, -1).flatten()
@@ -162,7 +172,8 @@ class MaskedDiffusion(Model):
         total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
         for places in masking.permutation(order, tokens).split(1, dim=1):
             true = tokens.gather(1, places)
-            log_p = self.logits(x, places)[:, 0].log_softmax(1)
+            with evaluating(self):
+                log_p = self.logits(x, places)[:, 0].log_softmax(1)
             total = total + log_p.gather(1, true)[:, 0]
             x = x.scatter(1, places, true)
         return total
@@ -245,12 +256,8 @@ class MaskedDiffusion(Model):
 
     def _predict(self, x: Tensor, forbid: Sequence[int], places: Tensor | None = None) -> Tensor:
         """The logits without dropout, and without the tokens to ``forbid``."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             logits = self.logits(x, places)
-        finally:
-            self.train(training)
         if not forbid:
             return logits
         return logits.index_fill(-1, torch.tensor([*forbid], device=x.device), -math.inf)

@@ -10,21 +10,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gentext.core import check_count, chosen
+
 ORDERS = ("random", "confidence")
-# α_t, and its slope
-SCHEDULES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "linear": (lambda t: 1 - t, lambda t: -torch.ones_like(t)),
-    "cosine": (
+Order = str | Sequence[int] | Tensor
+
+
+class MaskSchedule(NamedTuple):
+    """α_t and its slope, of times t."""
+
+    shown: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+SCHEDULES: dict[str, MaskSchedule] = {
+    "linear": MaskSchedule(lambda t: 1 - t, lambda t: -torch.ones_like(t)),
+    "cosine": MaskSchedule(
         lambda t: 1 - (math.pi / 2 * t).sin(),
         lambda t: -math.pi / 2 * (math.pi / 2 * t).cos(),
     ),
 }
-
-Order = str | Sequence[int] | Tensor
 
 
 def shown(t: Tensor, schedule: str = "linear") -> Tensor:
@@ -34,8 +44,7 @@ def shown(t: Tensor, schedule: str = "linear") -> Tensor:
 
     Source: Chang et al., CVPR 2022 (cosine).
     """
-    _check_schedule(schedule)
-    return SCHEDULES[schedule][0](t)
+    return chosen("schedule", schedule, SCHEDULES).shown(t)
 
 
 def weight(t: Tensor, schedule: str = "linear") -> Tensor:
@@ -45,8 +54,7 @@ def weight(t: Tensor, schedule: str = "linear") -> Tensor:
 
     Equation: :eq:`eq-diff-mask`
     """
-    _check_schedule(schedule)
-    return -SCHEDULES[schedule][1](t) / (1 - shown(t, schedule))
+    return -chosen("schedule", schedule, SCHEDULES).slope(t) / (1 - shown(t, schedule))
 
 
 def reveal(t: Tensor, s: Tensor, schedule: str = "linear") -> Tensor:
@@ -59,7 +67,7 @@ def reveal(t: Tensor, s: Tensor, schedule: str = "linear") -> Tensor:
 
 
 def counts(length: int, steps: int, schedule: str = "linear") -> Tensor:
-    """The law (L,) of the number k = 1 to L of masks among which ``steps`` steps fill a token.
+    """p(k) (L,) of the number k = 1 to L of masks among which ``steps`` steps fill a token.
 
     A step from t to s fills reveal(t, s) of the masks, whose number is binomial. With ever more
     steps all k become equally probable: one token at a time.
@@ -74,8 +82,7 @@ def counts(length: int, steps: int, schedule: str = "linear") -> Tensor:
 
 def times(steps: int) -> tuple[Tensor, Tensor]:
     """Where each of ``steps`` equal steps from 1 to 0 begins and ends."""
-    if steps < 1:
-        raise ValueError(f"got steps={steps}; there must be at least 1")
+    check_count("steps", steps)
     t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     return t[:-1], t[1:]
 
@@ -83,10 +90,10 @@ def times(steps: int) -> tuple[Tensor, Tensor]:
 def draw_masks(
     like: Tensor,
     draws: int,
-    law: Tensor | None = None,
+    p_k: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Tensor]:
-    """``draws`` masks for rows ``like`` (n, t), True where masked; k by ``law`` (t,) or uniform.
+    """``draws`` masks for rows ``like`` (n, t), True where masked; k by ``p_k`` (L,) or uniform.
 
     The chances at which k is looked up come from equal shares of [0, 1], one a draw, and are spread
     over the rows. A draw from a share and one from the opposite share use the same random order, of
@@ -98,16 +105,16 @@ def draw_masks(
         u = torch.rand(1, device=device, generator=generator)
         at = (draw + (u + shift) % 1) / draws
         rank = torch.rand((n, length), device=device, generator=generator).argsort(1).argsort(1)
-        yield rank < _number(at, length, law)[:, None]
+        yield rank < _number(at, length, p_k)[:, None]
         if draw < draws // 2:
-            yield length - 1 - rank < _number(1 - at, length, law)[:, None]
+            yield length - 1 - rank < _number(1 - at, length, p_k)[:, None]
 
 
-def _number(at: Tensor, length: int, law: Tensor | None) -> Tensor:
+def _number(at: Tensor, length: int, p_k: Tensor | None) -> Tensor:
     """k from 1 to L, by the inverse of its distribution at ``at`` (n,) in [0, 1]."""
-    if law is None:
+    if p_k is None:
         return (at * length).long().clamp(max=length - 1) + 1
-    below = law.cumsum(0).to(at)
+    below = p_k.cumsum(0).to(at)
     return torch.searchsorted(below, at, right=True).clamp(max=length - 1) + 1
 
 
@@ -129,15 +136,10 @@ def queue(masked: Tensor, order: Order, generator: torch.Generator | None = None
     """
     if not isinstance(order, str):
         when = permutation(order, masked).argsort(1)
-    elif order == "random":
-        when = torch.rand(masked.shape, device=masked.device, generator=generator)
-    elif order == "confidence":
+    elif chosen("order", order, ORDERS) == "confidence":
         return None
     else:
-        raise ValueError(
-            f"unknown order {order!r}: choose one of {', '.join(ORDERS)}, or give the places in "
-            "the order in which they are to be filled"
-        )
+        when = torch.rand(masked.shape, device=masked.device, generator=generator)
     return (when + ~masked * masked.shape[1]).argsort(1)
 
 
@@ -159,8 +161,3 @@ def surest(logits: Tensor, masked: Tensor, k: int) -> Tensor:
     """The ``k`` masked places (n, k) at which the most probable token is most probable."""
     sure = logits.softmax(-1).amax(-1).masked_fill(~masked, -1)
     return sure.topk(k, dim=1).indices
-
-
-def _check_schedule(name: str) -> None:
-    if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")

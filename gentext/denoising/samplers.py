@@ -1,11 +1,21 @@
 """Steps from a noisy level t to a less noisy one s, given what a network predicts of the data.
 
 Each is a pure function of x_t, the predicted x_0 (or ε) and the two levels, so that the same steps
-serve every schedule and every network, and can be compared with closed forms. The solvers of
-higher order also take what was predicted elsewhere on the way.
+serve every schedule and every network, and can be compared with closed forms. A sampler is such a
+step and, as data, what is to be known of it: its order, whether it draws noise, whether it looks
+back on the last prediction or corrects itself by the next. ``sample_path`` does the rest.
 
-Notation: ``x_0`` and ``eps`` what is predicted at x_t; ``noise`` of N(0, I); λ = log α/σ; levels t
-and s as in ``schedule``, where s may be the data themselves.
+Notation: ``x_0`` x̂_0 and ``eps`` ε̂ are what is predicted at x_t; ``noise`` z of N(0, I); λ = log
+α/σ and ς = σ/α; levels t and s as in ``schedule``, where s may be the data themselves. In the
+papers these are::
+
+    here         ddpm (Ho)   ddim (Song)        dpm++ (Lu)            heun (Karras)
+    alpha        √ᾱ_t        √α_t               α_t                   1 (x is divided by it)
+    sigma        √(1 − ᾱ_t)  √(1 − α_t)         σ_t                   σ
+    x_0          from ε_θ    "predicted x_0"    x_θ, the data model   D(x; σ)
+    eps          ε_θ         ε_θ                ε_θ                   dx/dσ = (x − D)/σ
+    before, t    -           -                  t_{i−2}, t_{i−1}      -
+    eta          1           σ_{τ_i} = η …      0, and 1 as an SDE    0
 
 Source: Ho et al., NeurIPS 2020 (ddpm); Song et al., ICLR 2021 (ddim); Lu et al., 2022,
 arXiv:2211.01095 (dpm++); Karras et al., NeurIPS 2022 (heun).
@@ -14,17 +24,20 @@ arXiv:2211.01095 (dpm++); Karras et al., NeurIPS 2022 (heun).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gentext.core import chosen
 from gentext.denoising.schedule import Level, Schedule, posterior, snr_ratio, to_eps
 
-SAMPLERS = ("ddpm", "ddim", "dpm++", "heun")
-SPACINGS = ("time", "log-snr", "karras")
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # x_0 predicted from x_t at level number t (n,)
 Draw = Callable[[Tensor], Tensor]  # noise in the shape of its argument
+Step = Callable[..., Tensor]  # x_s from x_t, x_0, t, s and what the sampler says it needs
+Correction = Callable[[Tensor, Tensor, Tensor, Tensor, Level, Level], Tensor]
 
 
 def ddpm_step(x_t: Tensor, x_0: Tensor, t: Level, s: Level, noise: Tensor) -> Tensor:
@@ -36,7 +49,7 @@ def ddpm_step(x_t: Tensor, x_0: Tensor, t: Level, s: Level, noise: Tensor) -> Te
 def ddim_step(
     x_t: Tensor, x_0: Tensor, t: Level, s: Level, eta: float = 0.0, noise: Tensor | None = None
 ) -> Tensor:
-    """x_s with the law q(x_s | x_0), for any share ``eta`` of fresh noise: 0 none, 1 as ddpm.
+    """x_s distributed as q(x_s | x_0), for any share ``eta`` of fresh noise: 0 none, 1 as ddpm.
 
     Equation: :eq:`eq-diff-ddim`
     """
@@ -70,43 +83,52 @@ def dpmpp_step(
 
 
 def heun_step(x_t: Tensor, eps: Tensor, eps_s: Tensor, t: Level, s: Level) -> Tensor:
-    """x_s by the mean of the slopes ε of y = x/α over ς = σ/α, at t and at ``ddim_step``'s x_s."""
+    """x_s by the mean of the slopes ε of y = x/α over ς, at t and at ``ddim_step``'s x_s."""
     y, step = x_t / t.alpha, s.sigma / s.alpha - t.sigma / t.alpha
     return s.alpha * (y + step * (eps + eps_s) / 2)
 
 
-def time_steps(schedule: Schedule, steps: int, spacing: str = "log-snr") -> list[int]:
-    """The levels at which a sampler of ``steps`` steps predicts, from the noisiest down to 0.
+def heun_correction(
+    x_t: Tensor, x_0: Tensor, x_s: Tensor, x_0_at_s: Tensor, t: Level, s: Level
+) -> Tensor:
+    """The same, of data predicted at x_t and at a first x_s."""
+    return heun_step(x_t, to_eps(x_0, x_t, t), to_eps(x_0_at_s, x_s, s), t, s)
 
-    They are even in t ("time"), in log SNR, or in (σ/α)^{1/7} ("karras").
+
+@dataclass(frozen=True)
+class Sampler:
+    """A step, and what is to be known of it.
+
+    Arguments:
+        step: gives x_s of (x_t, x_0, t, s), and of what the next three say.
+        order: of the error: with k times as many steps it is k^order times smaller.
+        noise: drawn in each step "never", "always", or by a share "eta" that one may choose.
+        looks_back: whether the step is given the last prediction and its level, as ``before``.
+        correction: makes a better x_s by one more prediction, there; None where there is none.
     """
-    if not 1 <= steps <= len(schedule):
-        raise ValueError(
-            f"got {steps} steps, but this schedule has {len(schedule)} levels: ask for 1 to "
-            f"{len(schedule)} steps, or train with more levels"
-        )
-    if spacing not in SPACINGS:
-        raise ValueError(f"unknown spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")
-    log_snr = torch.tensor(schedule.values(), dtype=torch.float64)
-    axis = {
-        "time": lambda: torch.arange(len(schedule), dtype=torch.float64),
-        "log-snr": lambda: -log_snr,
-        "karras": lambda: (-log_snr / 14).exp(),
-    }[spacing]()
-    if steps == 1:
-        return [len(schedule) - 1]
-    wanted = torch.linspace(float(axis[-1]), float(axis[0]), steps, dtype=torch.float64)
-    nearest = (wanted[:, None] - axis).abs().argmin(1).tolist()
-    return _distinct(nearest)
+
+    step: Step
+    order: int
+    noise: str = "never"
+    looks_back: bool = False
+    correction: Correction | None = None
+
+    def check(self, eta: float) -> None:
+        """Raise ValueError for a share of noise that this sampler does not take."""
+        if eta and self.noise != "eta":
+            takers = ", ".join(name for name, other in SAMPLERS.items() if other.noise == "eta")
+            raise ValueError(
+                f"got eta={eta:g}, but this sampler has no share of noise to choose: leave it out, "
+                f"or use one of {takers}"
+            )
 
 
-def _distinct(levels: list[int]) -> list[int]:
-    """Falling levels near those given, no two the same."""
-    for k in range(1, len(levels)):  # from above, and then again from below
-        levels[k] = min(levels[k], levels[k - 1] - 1)
-    for k in range(len(levels) - 1, -1, -1):
-        levels[k] = max(levels[k], len(levels) - 1 - k)
-    return levels
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": Sampler(ddpm_step, order=1, noise="always"),
+    "ddim": Sampler(ddim_step, order=1, noise="eta"),
+    "dpm++": Sampler(dpmpp_step, order=2, noise="eta", looks_back=True),
+    "heun": Sampler(ddim_step, order=2, correction=heun_correction),
+}
 
 
 def sample_path(
@@ -123,23 +145,28 @@ def sample_path(
 
     Raises FloatingPointError where the network predicts something that is not finite.
     """
-    check_sampler(sampler)
-    before: tuple[Tensor, Level] | None = None
+    how = chosen("sampler", sampler, SAMPLERS)
+    how.check(eta)
+    x_t, before = x, None
     for number, following in pairwise([*levels, -1]):
         t, s, last = schedule.at(number), schedule.at(following), following < 0
-        x_t, x_0 = x, _predict(denoiser, x, number)
-        if sampler == "ddpm":
-            x = ddpm_step(x_t, x_0, t, s, draw(x_t))
-        elif sampler == "dpm++":
-            noise = draw(x_t) if eta else None
-            x = dpmpp_step(x_t, x_0, t, s, None if last else before, eta, noise)
-            before = x_0, t
-        else:
-            x = ddim_step(x_t, x_0, t, s, eta, draw(x_t) if eta else None)
-        if sampler == "heun" and not last:
-            eps_s = to_eps(_predict(denoiser, x, following), x, s)
-            x = heun_step(x_t, to_eps(x_0, x_t, t), eps_s, t, s)
-        yield x
+        # 1. predict the data
+        x_0 = _predict(denoiser, x_t, number)
+        # 2. bring what the step needs
+        needs: dict[str, Any] = {}
+        if how.noise == "always" or eta:
+            needs["noise"] = draw(x_t)
+        if eta:
+            needs["eta"] = eta
+        if how.looks_back and not last:  # λ of the data is infinite
+            needs["before"] = before
+        # 3. step
+        x_s = how.step(x_t, x_0, t, s, **needs)
+        # 4. correct, except at the data
+        if how.correction is not None and not last:
+            x_s = how.correction(x_t, x_0, x_s, _predict(denoiser, x_s, following), t, s)
+        x_t, before = x_s, (x_0, t)
+        yield x_t
 
 
 def _predict(denoiser: Denoiser, x_t: Tensor, number: int) -> Tensor:
@@ -160,7 +187,36 @@ def check_finite(x_0: Tensor, number: int) -> None:
         )
 
 
-def check_sampler(name: str) -> None:
-    """Raise ValueError for an unknown sampler."""
-    if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}: choose one of {', '.join(SAMPLERS)}")
+# By log SNR of the levels, where they lie on an axis along which steps are even
+SPACINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "time": lambda log_snr: torch.arange(len(log_snr), dtype=log_snr.dtype),
+    "log-snr": torch.neg,
+    "karras": lambda log_snr: (-log_snr / 14).exp(),  # (σ/α)^{1/7}
+}
+
+
+def time_steps(schedule: Schedule, steps: int, spacing: str = "log-snr") -> list[int]:
+    """The levels at which a sampler of ``steps`` steps predicts, from the noisiest down to 0.
+
+    They are even in t ("time"), in log SNR, or in (σ/α)^{1/7} ("karras").
+    """
+    if not 1 <= steps <= len(schedule):
+        raise ValueError(
+            f"got {steps} steps, but this schedule has {len(schedule)} levels: ask for 1 to "
+            f"{len(schedule)} steps, or train with more levels"
+        )
+    along = chosen("spacing", spacing, SPACINGS)
+    if steps == 1:
+        return [len(schedule) - 1]
+    places = along(torch.tensor(schedule.values(), dtype=torch.float64))
+    wanted = torch.linspace(float(places[-1]), float(places[0]), steps, dtype=torch.float64)
+    return _distinct((wanted[:, None] - places).abs().argmin(1).tolist())
+
+
+def _distinct(levels: list[int]) -> list[int]:
+    """Falling levels near those given, no two the same."""
+    for k in range(1, len(levels)):  # from above, and then again from below
+        levels[k] = min(levels[k], levels[k - 1] - 1)
+    for k in range(len(levels) - 1, -1, -1):
+        levels[k] = max(levels[k], len(levels) - 1 - k)
+    return levels

@@ -4,8 +4,10 @@ x_t = α_t x_0 + σ_t ε. What matters is the signal-to-noise ratio SNR_t = α_t
 t; a schedule lists it. Where the variance is preserved, α² + σ² = 1, it says everything.
 
 Notation: ``x_0`` data, ``x_t`` noisy data, ``eps`` the noise ε, ``v`` the velocity αε − σx_0;
-t a level and s one with less noise. The book counts levels from 1, the code from 0; t = −1 are
-the data themselves.
+t a level and s one with less noise; ``alpha`` α and ``sigma`` σ of a ``Level``; ``alpha_bar`` ᾱ =
+α²; ``log_snr`` λ = log SNR (in ``samplers`` λ is half of it); ``snr_ratio`` κ = SNR_t/SNR_s. The
+book counts levels from 1, the code from 0; t = −1 are the data themselves. In papers α is often
+our ᾱ (Song et al., 2021) or 1 − β (Ho et al.), and γ is −log SNR (Kingma et al.).
 
 Source: Ho et al., NeurIPS 2020; Nichol and Dhariwal, ICML 2021; Kingma et al., NeurIPS 2021.
 """
@@ -20,8 +22,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gentext.core import chosen
+
 PREDICTIONS = ("eps", "x0", "v")
-NOISY = 0.05  # largest share of the data's variance that the last level may keep
+MAX_LEFT = 0.05  # largest share of the data's variance that the last level may keep
 
 
 class Level(NamedTuple):
@@ -41,106 +45,12 @@ class Level(NamedTuple):
         return 2 * (self.alpha.log() - self.sigma.log())
 
 
-def snr_ratio(t: Level, s: Level) -> Tensor:
-    """SNR_t/SNR_s, the share of the information that the step from s to t leaves; 0 from data."""
-    return (t.alpha * s.sigma / (s.alpha * t.sigma)).square()
-
-
 def q_sample(x_0: Tensor, eps: Tensor, t: Level) -> Tensor:
     """x_t = α_t x_0 + σ_t ε, a draw of q(x_t | x_0).
 
     Equation: :eq:`eq-diff-fwd`
     """
     return t.alpha * x_0 + t.sigma * eps
-
-
-def posterior(x_0: Tensor, x_t: Tensor, t: Level, s: Level) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(x_s | x_t, x_0), a normal with less noise than x_t.
-
-    Equation: :eq:`eq-diff-posterior`
-    """
-    kept = snr_ratio(t, s)
-    # α_s kept/α_t, written so that nothing is divided by α_t, which may be 0
-    of_x_t = t.alpha / s.alpha * (s.sigma / t.sigma).square()
-    return of_x_t * x_t + s.alpha * (1 - kept) * x_0, s.sigma.square() * (1 - kept)
-
-
-def to_x0(kind: str, prediction: Tensor, x_t: Tensor, t: Level) -> Tensor:
-    """The x_0 that a prediction of ``kind`` "eps", "x0" or "v" amounts to.
-
-    Equation: :eq:`eq-diff-params`
-
-    Source: Salimans and Ho, ICLR 2022.
-    """
-    check_kind(kind)
-    if kind == "eps":
-        return (x_t - t.sigma * prediction) / t.alpha
-    if kind == "v":
-        return (t.alpha * x_t - t.sigma * prediction) / (t.alpha.square() + t.sigma.square())
-    return prediction
-
-
-def to_eps(x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
-    """The noise ε = (x_t − α x_0)/σ."""
-    return (x_t - t.alpha * x_0) / t.sigma
-
-
-def from_x0(kind: str, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
-    """The prediction of ``kind`` that amounts to ``x_0``; the inverse of ``to_x0``.
-
-    Equation: :eq:`eq-diff-params`
-    """
-    check_kind(kind)
-    if kind == "x0":
-        return x_0
-    eps = to_eps(x_0, x_t, t)
-    return eps if kind == "eps" else t.alpha * eps - t.sigma * x_0
-
-
-def loss_weight(kind: str, t: Level) -> Tensor:
-    """What multiplies ‖Δx_0‖² in the squared error of a prediction of ``kind``.
-
-    Equation: :eq:`eq-diff-lossw`
-    """
-    check_kind(kind)
-    if kind == "v":
-        return ((t.alpha.square() + t.sigma.square()) / t.sigma).square()
-    return t.snr if kind == "eps" else torch.ones_like(t.snr)
-
-
-def eps_weight(t: Level, s: Level, variance: Tensor) -> Tensor:
-    """What multiplies ‖Δε‖² in the divergence of two steps from t to s of the same ``variance``.
-
-    Equation: :eq:`eq-diff-epskl`
-    """
-    of_eps = s.alpha / t.alpha * t.sigma * (1 - snr_ratio(t, s))  # in the mean of the step
-    return of_eps.square() / (2 * variance)
-
-
-def snr_weight(t: Level, s: Level) -> Tensor:
-    """What multiplies ‖Δx_0‖² in that divergence where the variance is the posterior's.
-
-    Equation: :eq:`eq-diff-snr`
-
-    Source: Kingma et al., NeurIPS 2021.
-    """
-    return (s.snr - t.snr) / 2
-
-
-def eps_to_score(eps: Tensor, t: Level) -> Tensor:
-    """∇ log p_t(x_t) = −E[ε | x_t]/σ_t: a prediction of the noise is one of the score.
-
-    Equation: :eq:`eq-diff-score`
-
-    Source: Vincent, Neural Computation 2011; Song et al., ICLR 2021.
-    """
-    return -eps / t.sigma
-
-
-def check_kind(kind: str) -> None:
-    """Raise ValueError unless ``kind`` is something that a network may predict."""
-    if kind not in PREDICTIONS:
-        raise ValueError(f"unknown prediction {kind!r}: choose one of {', '.join(PREDICTIONS)}")
 
 
 class Schedule(nn.Module):
@@ -230,6 +140,84 @@ class Schedule(nn.Module):
         return Level(alpha.view(shape), sigma.view(shape))
 
 
+def snr_ratio(t: Level, s: Level) -> Tensor:
+    """SNR_t/SNR_s, the share of the information that the step from s to t leaves; 0 from data."""
+    return (t.alpha * s.sigma / (s.alpha * t.sigma)).square()
+
+
+def posterior(x_0: Tensor, x_t: Tensor, t: Level, s: Level) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(x_s | x_t, x_0), a normal with less noise than x_t.
+
+    Equation: :eq:`eq-diff-posterior`
+    """
+    kept = snr_ratio(t, s)
+    # α_s kept/α_t, written so that nothing is divided by α_t, which may be 0
+    of_x_t = t.alpha / s.alpha * (s.sigma / t.sigma).square()
+    return of_x_t * x_t + s.alpha * (1 - kept) * x_0, s.sigma.square() * (1 - kept)
+
+
+def snr_weight(t: Level, s: Level) -> Tensor:
+    """What multiplies ‖Δx_0‖² in that divergence where the variance is the posterior's.
+
+    Equation: :eq:`eq-diff-snr`
+
+    Source: Kingma et al., NeurIPS 2021.
+    """
+    return (s.snr - t.snr) / 2
+
+
+def eps_weight(t: Level, s: Level, variance: Tensor) -> Tensor:
+    """What multiplies ‖Δε‖² in the divergence of two steps from t to s of the same ``variance``.
+
+    Equation: :eq:`eq-diff-epskl`
+    """
+    of_eps = s.alpha / t.alpha * t.sigma * (1 - snr_ratio(t, s))  # in the mean of the step
+    return of_eps.square() / (2 * variance)
+
+
+def to_x0(kind: str, prediction: Tensor, x_t: Tensor, t: Level) -> Tensor:
+    """The x_0 that a prediction of ``kind`` "eps", "x0" or "v" amounts to.
+
+    Equation: :eq:`eq-diff-params`
+
+    Source: Salimans and Ho, ICLR 2022.
+    """
+    chosen("prediction", kind, PREDICTIONS)
+    if kind == "eps":
+        return (x_t - t.sigma * prediction) / t.alpha
+    if kind == "v":
+        return (t.alpha * x_t - t.sigma * prediction) / (t.alpha.square() + t.sigma.square())
+    return prediction
+
+
+def to_eps(x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
+    """The noise ε = (x_t − α x_0)/σ."""
+    return (x_t - t.alpha * x_0) / t.sigma
+
+
+def from_x0(kind: str, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
+    """The prediction of ``kind`` that amounts to ``x_0``; the inverse of ``to_x0``.
+
+    Equation: :eq:`eq-diff-params`
+    """
+    chosen("prediction", kind, PREDICTIONS)
+    if kind == "x0":
+        return x_0
+    eps = to_eps(x_0, x_t, t)
+    return eps if kind == "eps" else t.alpha * eps - t.sigma * x_0
+
+
+def loss_weight(kind: str, t: Level) -> Tensor:
+    """What multiplies ‖Δx_0‖² in the squared error of a prediction of ``kind``.
+
+    Equation: :eq:`eq-diff-lossw`
+    """
+    chosen("prediction", kind, PREDICTIONS)
+    if kind == "v":
+        return ((t.alpha.square() + t.sigma.square()) / t.sigma).square()
+    return t.snr if kind == "eps" else torch.ones_like(t.snr)
+
+
 class LearnedSchedule(Schedule):
     """log SNR along a line whose two ends are parameters, trained by the bound.
 
@@ -261,11 +249,14 @@ SCHEDULES: dict[str, Callable[[int], Schedule]] = {
 }
 
 
-def make_schedule(name: str, T: int) -> Schedule:
-    """The schedule called ``name`` with T levels."""
-    if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
-    return SCHEDULES[name](T)
+def eps_to_score(eps: Tensor, t: Level) -> Tensor:
+    """∇ log p_t(x_t) = −E[ε | x_t]/σ_t: a prediction of the noise is one of the score.
+
+    Equation: :eq:`eq-diff-score`
+
+    Source: Vincent, Neural Computation 2011; Song et al., ICLR 2021.
+    """
+    return -eps / t.sigma
 
 
 def _count(T: int) -> int:
@@ -281,8 +272,8 @@ def _check_levels(log_snr: Tensor) -> None:
     if not bool(log_snr.isfinite().all()) or not bool((log_snr.diff() < 0).all()):
         raise ValueError("the log SNR of a schedule must be finite and fall from level to level")
     left = float(torch.sigmoid(log_snr[-1]))
-    if left > NOISY:
+    if left > MAX_LEFT:
         raise ValueError(
             f"this schedule ends with {left:.2g} of the variance from the data, but sampling "
-            f"starts from noise alone: add levels until it is below {NOISY}"
+            f"starts from noise alone: add levels until it is below {MAX_LEFT}"
         )

@@ -26,13 +26,12 @@ from torch import Tensor, nn
 from gentext.core.checks import check_counts, check_dropout
 from gentext.core.shapes import Batch
 from gentext.denoising.conditions import Condition, Text
-from gentext.denoising.conditions import time_embedding as time_embedding
 from gentext.nn.nets import zeros
 from gentext.sequences.transformer import MultiHeadAttention
 
 GROUPS, HEADS = 8, 4  # of the normalisations and of the attention
-EMBED = 2  # hidden units of the U-Net's condition for each of its channels
-WIDTH = 64  # of the time embedding of a perceptron
+HIDDEN_PER_CHANNEL = 2  # hidden units of the U-Net's condition for each of its channels
+MLP_TIME_WIDTH = 64  # of the time embedding of a perceptron
 
 
 def modulate(h: Tensor, condition: Tensor) -> Tensor:
@@ -140,7 +139,7 @@ class UNet(nn.Module):
         super().__init__()
         check_unet(shape, channels, multipliers, blocks, attention, outputs)
         check_dropout(dropout)
-        hidden = EMBED * channels
+        hidden = HIDDEN_PER_CHANNEL * channels
         options: dict[str, Any] = {"dropout": dropout, "text": hidden if vocab_size else 0}
         self.shape, widths = tuple(shape), [channels * m for m in multipliers]
         attends = [k >= len(widths) - attention for k in range(len(widths))]
@@ -212,7 +211,7 @@ class TimeMLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = zeros(nn.Linear(hidden, values))
-        self.condition = Condition(WIDTH, WIDTH, [hidden] * layers, classes)
+        self.condition = Condition(MLP_TIME_WIDTH, MLP_TIME_WIDTH, [hidden] * layers, classes)
 
     def forward(self, x: Batch, t: Tensor, y: Tensor | None = None) -> Batch:
         """What the network says of x (n, *shape) at the times t, of the labels y if it has any."""
