@@ -1,8 +1,9 @@
 """Bounds of log p(x) by denoising: of a chain of noise levels, and as integrals over all of them.
 
-Notation: ``x_0`` data, ``x_t`` with noise; t and s levels of a ``schedule``, s with less noise;
-``gamma`` γ the SNR, ``log_snr`` its logarithm (k,), falling or rising; ``error`` the squared errors
-‖x_0 − x̂_0‖² at these, averaged over the noise; D values in an example.
+Notation: ``x_0`` data, ``predicted`` x̂_0, ``x_t`` with noise; t and s levels of a ``schedule``, s
+with less noise; ``width`` σ_1/α_1, the noise of ``seen`` x_1/α_1; ``gamma`` γ the SNR (as in Guo et
+al.; in Kingma et al. γ is −log SNR), ``log_snr`` λ its logarithm (k,), falling or rising; ``error``
+the squared errors ‖x_0 − x̂_0‖² at these, averaged over the noise; ``dims`` D values in an example.
 
 Source: Sohl-Dickstein et al., ICML 2015; Ho et al., NeurIPS 2020; Kingma et al., NeurIPS 2021; Guo
 et al., IEEE Transactions on Information Theory 2005; Kong et al., ICLR 2023.

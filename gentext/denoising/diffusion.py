@@ -23,7 +23,7 @@ Source: Sohl-Dickstein et al., ICML 2015; Ho et al., NeurIPS 2020; Kingma et al.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,7 +37,7 @@ from gentext.denoising import bound
 from gentext.denoising.bound import Terms
 from gentext.denoising.conditions import Conditions, Given, if_given
 from gentext.denoising.dit import DiT
-from gentext.denoising.guidance import cfg, classifier_guidance, inpaint, threshold
+from gentext.denoising.guidance import Classify, inpaint, steered
 from gentext.denoising.samplers import Denoiser, sample_path, time_steps
 from gentext.denoising.schedule import (
     PREDICTIONS,
@@ -54,8 +54,6 @@ WEIGHTINGS = ("simple", "bound", "min-snr")
 MAX_SNR_WEIGHT = 5.0  # at which the weight "min-snr" is cut
 DRAWN_LEVELS = 32  # of the bound, unless told
 EXAMPLES_PER_PASS = 256  # of the network, when nothing is trained
-
-Classify = Callable[[Tensor, int], Tensor]  # log p(y | x_t) at a level number
 
 
 class Diffusion(Model):
@@ -95,9 +93,9 @@ class Diffusion(Model):
         self.weighting = chosen("weighting", weighting, WEIGHTINGS)
         self.conditions = Conditions(classes, vocab_size)
         self.classes, self.vocab_size = classes, vocab_size
-        if isinstance(schedule, str):
-            schedule = chosen("schedule", schedule, SCHEDULES)(steps)
-        self.schedule = schedule.after(skip) if skip else schedule
+        given = isinstance(schedule, Schedule)
+        made: Any = schedule if given else chosen("schedule", schedule, SCHEDULES)(steps)
+        self.schedule: Schedule = made.after(skip) if skip else made
         self.net = self._network(net, options) if isinstance(net, str) else net
 
     def _network(self, name: str, options: dict[str, Any]) -> nn.Module:
@@ -303,19 +301,13 @@ class Diffusion(Model):
         ``classifier`` gives log p(y | x_t) for x_t and a level number.
         """
         self.conditions.check_steering(y, guidance, classifier is not None)
-        clip = clip if self.grey is not None else "none"
 
-        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        def denoise(x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
             with evaluating(self):
-                x_0 = self.denoise(x_t, t, y)
-                if guidance and classifier is None:
-                    x_0 = cfg(x_0, self.denoise(x_t, t), guidance)
-            if classifier is not None:
-                at, level = int(t[0]), self.schedule.at(int(t[0]))
-                x_0 = classifier_guidance(x_0, x_t, lambda x: classifier(x, at), level, guidance)
-            return threshold(x_0, clip)
+                return self.denoise(x_t, t, y)
 
-        return predict
+        clip = clip if self.grey is not None else "none"
+        return steered(denoise, self.schedule, y, guidance, classifier, clip)
 
     @torch.no_grad()
     def inpaint(

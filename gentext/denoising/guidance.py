@@ -1,6 +1,7 @@
 """Steering a diffusion: towards a class, into the range of images, around pixels that are known.
 
-Notation: as in ``samplers``; ``w`` the weight of guidance, 0 for none.
+Notation: as in ``samplers``; ``w`` the weight of guidance, 0 for none (in Ho and Salimans too;
+others call 1 + w the scale); ``y`` labels or prompts as in ``conditions``.
 
 Source: Dhariwal and Nichol, NeurIPS 2021; Ho and Salimans, 2022; Lugmayr et al., CVPR 2022.
 """
@@ -20,6 +21,7 @@ from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
 
 CLIPS = ("none", "static", "dynamic")
 LogProb = Callable[[Tensor], PerExample]
+Classify = Callable[[Tensor, int], PerExample]  # log p(y | x_t) at a level number
 
 
 def cfg(conditional: Tensor, unconditional: Tensor, w: float) -> Tensor:
@@ -61,6 +63,28 @@ def threshold(x_0: Tensor, clip: str, share: float = 0.995) -> Tensor:
     most = x_0.flatten(1).abs().float().quantile(share, dim=1).clamp(min=1).to(x_0)
     most = most.view(-1, *(1 for _ in x_0.shape[1:]))
     return x_0.clamp(-most, most) / most
+
+
+def steered(
+    denoise: Callable[..., Tensor],
+    schedule: Schedule,
+    y: Tensor | None,
+    w: float,
+    classifier: Classify | None = None,
+    clip: str = "none",
+) -> Denoiser:
+    """x_0 by ``denoise``(x_t, t, y), guided by a ``classifier`` or else by itself without y."""
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        x_0 = denoise(x_t, t, y)
+        if classifier is not None:
+            at, level = int(t[0]), schedule.at(int(t[0]))
+            x_0 = classifier_guidance(x_0, x_t, lambda x: classifier(x, at), level, w)
+        elif w:
+            x_0 = cfg(x_0, denoise(x_t, t), w)
+        return threshold(x_0, clip)
+
+    return predict
 
 
 def renoise(x_s: Tensor, s: Level, t: Level, noise: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from gentext.core import Density, Model, at_least_single, check_examples, evalua
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.conditions import Given, conditions_of, if_given
+from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.schedule import Schedule
 from gentext.latent.vae import VAE
 from gentext.sequences.vqvae import VQVAE
@@ -306,7 +307,7 @@ def built(model: Model | dict[str, Any]) -> Model:
         return model
     gentext = importlib.import_module("gentext")
     name = model.get("class") if isinstance(model, dict) else None
-    kind = getattr(gentext, name) if name in gentext.__all__ else None
+    kind = getattr(gentext, str(name)) if name in gentext.__all__ else None
     if not (isinstance(kind, type) and issubclass(kind, Model) and kind is not Model):
         raise ValueError(f"got {model!r}; give a model, or a dict whose class is one of gentext")
     return kind(**{key: value for key, value in model.items() if key != "class"})
@@ -319,5 +320,5 @@ def _check_prior(diffusion: Any, latents: tuple[int, ...]) -> None:
             f"got a {type(diffusion).__name__} of shape {shape}, but the codes of this autoencoder "
             f"have {latents}: build it with shape={latents}"
         )
-    if getattr(diffusion, "grey", None) is not None:
+    if isinstance(diffusion, Diffusion) and diffusion.grey is not None:
         raise ValueError("codes have no grey levels: build the Diffusion with levels=None")

@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -228,31 +227,20 @@ class MaskedDiffusion(Model):
         chances = masking.reveal(*masking.times(1 if steps is None else steps), schedule).tolist()
         queue = masking.queue(x == self.mask, order, generator)
 
+        def predict(x: Tensor, places: Tensor | None = None) -> Tensor:
+            return self._predict(x, forbid, places)
+
         def choose(logits: Tensor) -> Tensor:
             drawn = decoding.choose(logits.flatten(0, 1), generator=generator, **options)
             return drawn.view(logits.shape[:2])
 
         yield x
         if steps is not None and isinstance(order, str) and order == "random":
-            for chance in chances:
-                u = torch.rand(x.shape, device=x.device, generator=generator)
-                now = (x == self.mask) & (u < chance)
-                if bool(now.any()):
-                    x = torch.where(now, choose(self._predict(x, forbid)), x)
-                yield x
+            yield from masking.fill_by_chance(x, self.mask, chances, predict, choose, generator)
             return
         gaps = x.shape[1] if tokens is None else int((x == self.mask).sum(1).max())
-        for low, high in pairwise(masking.count_masked(gaps, steps or gaps, schedule)):
-            if queue is None:
-                logits = self._predict(x, forbid)
-                places = masking.surest(logits, x == self.mask, high - low)
-                logits = logits.gather(1, places[..., None].expand(-1, -1, self.vocab_size))
-            else:
-                places = queue[:, low:high]
-                logits = self._predict(x, forbid, places)
-            before = x.gather(1, places)
-            x = x.scatter(1, places, torch.where(before == self.mask, choose(logits), before))
-            yield x
+        numbers = masking.count_masked(gaps, steps or gaps, schedule)
+        yield from masking.fill_in_order(x, self.mask, numbers, queue, predict, choose)
 
     def _predict(self, x: Tensor, forbid: Sequence[int], places: Tensor | None = None) -> Tensor:
         """The logits without dropout, and without the tokens to ``forbid``."""

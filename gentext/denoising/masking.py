@@ -9,7 +9,8 @@ Source: Austin et al., NeurIPS 2021; Sahoo et al., NeurIPS 2024; Shi et al., Neu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -127,6 +128,53 @@ def count_masked(gaps: int, steps: int, schedule: str = "linear") -> list[int]:
     for masked in (gaps * (1 - shown(times(steps)[1], schedule))).round().tolist():
         filled.append(max(filled[-1] + 1, gaps - int(masked)))
     return filled
+
+
+def fill_by_chance(
+    x: Tensor,
+    mask: int,
+    chances: Iterable[float],
+    predict: Callable[..., Tensor],
+    choose: Callable[[Tensor], Tensor],
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Rows after each step, in which every ``mask`` is filled by itself with a chance of its step.
+
+    ``predict`` gives logits of rows, (n, t, V), and ``choose`` tokens of logits.
+
+    Equation: :eq:`eq-diff-maskstep`
+    """
+    for chance in chances:
+        u = torch.rand(x.shape, device=x.device, generator=generator)
+        now = (x == mask) & (u < chance)
+        if bool(now.any()):
+            x = torch.where(now, choose(predict(x)), x)
+        yield x
+
+
+def fill_in_order(
+    x: Tensor,
+    mask: int,
+    numbers: Sequence[int],
+    queue: Tensor | None,
+    predict: Callable[..., Tensor],
+    choose: Callable[[Tensor], Tensor],
+) -> Iterator[Tensor]:
+    """Rows after each step, up to which ``numbers`` of masks are filled: those next in ``queue``.
+
+    Without a queue, those where the prediction is surest. ``predict`` is also given places (n, k).
+    """
+    for low, high in pairwise(numbers):
+        if queue is None:
+            logits = predict(x)
+            places = surest(logits, x == mask, high - low)
+            logits = logits.gather(1, places[..., None].expand(-1, -1, logits.shape[-1]))
+        else:
+            places = queue[:, low:high]
+            logits = predict(x, places)
+        before = x.gather(1, places)
+        x = x.scatter(1, places, torch.where(before == mask, choose(logits), before))
+        yield x
 
 
 def queue(masked: Tensor, order: Order, generator: torch.Generator | None = None) -> Tensor | None:

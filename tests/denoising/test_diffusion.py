@@ -208,25 +208,6 @@ def digits(**options: Any) -> Diffusion:
     return Diffusion("mlp", "linear", shape=(1, 8, 8), levels=17, **settings).double()
 
 
-def test_the_probabilities_of_grey_levels_sum_to_one() -> None:
-    model = digits()
-    grid = torch.linspace(-1, 1, 17)[:, None].expand(17, 64)
-    seen = torch.randn(64).expand(17, 64)
-    each = [-model._decode(grid[:, [i]], seen[:, [i]], torch.tensor(0.1)) for i in range(64)]
-    torch.testing.assert_close(torch.stack(each).exp().sum(1), torch.ones(64))
-
-
-def test_the_likeliest_grey_level_is_the_nearest() -> None:
-    """p(x_0 | x_1) ∝ q(x_1 | x_0), against the formula of the normal density."""
-    model, width = digits(), torch.tensor(0.2)
-    grid = torch.linspace(-1, 1, 17)
-    seen = torch.tensor([0.3])
-    log_p = torch.distributions.Normal(grid, width).log_prob(seen).log_softmax(0)
-    for k in range(17):
-        got = -model._decode(grid[k].view(1, 1), seen.view(1, 1), width)
-        torch.testing.assert_close(got[0], log_p[k])
-
-
 def test_noise_far_below_a_grey_step_costs_no_bits_at_the_data_but_many_on_the_way() -> None:
     """An untrained network predicts no noise; the sum over levels is then nearly that of SNR."""
     model, x = digits().eval(), data.load("digits").test[0][:50].double()

@@ -272,8 +272,8 @@ def test_other_devices_and_precisions() -> None:
 
 GRAPH = """
 import torch
-from gentext.dit import DiT
-from gentext.unet import UNet
+from gentext.denoising.dit import DiT
+from gentext.denoising.unet import UNet
 labels, text = torch.tensor([0, 1, 2, 3, 3]), torch.randint(4, (5, 3))
 for make, small in ((DiT, {"width": 16, "layers": 2}), (UNet, {"channels": 8})):
     for options, y in (({"classes": 3}, labels), ({"vocab_size": 4, "context": 3}, text)):

@@ -568,10 +568,10 @@ def test_other_devices_and_precisions(make: Any) -> None:
 
 GRAPH = """
 import torch
-from gentext.diffusion import Diffusion
-from gentext.image_vae import ImageVAE
-from gentext.latent_diffusion import LatentDiffusion
-from gentext.vqvae import VQVAE
+from gentext.denoising.diffusion import Diffusion
+from gentext.latent.image_vae import ImageVAE
+from gentext.denoising.latent_diffusion import LatentDiffusion
+from gentext.sequences.vqvae import VQVAE
 for coder in (ImageVAE(shape=(1, 8, 8), channels=3, hidden=8),
               VQVAE(shape=(1, 8, 8), code_size=3, hidden=8)):
     prior = Diffusion("dit", shape=(3, 2, 2), levels=None, patch=1, width=16, classes=2)

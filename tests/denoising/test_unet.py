@@ -12,15 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.denoising.unet import (
-    Condition,
-    ImageAttention,
-    ResidualBlock,
-    TimeMLP,
-    UNet,
-    modulate,
-    time_embedding,
-)
+from gentext.denoising.conditions import Condition, time_embedding
+from gentext.denoising.unet import ImageAttention, ResidualBlock, TimeMLP, UNet, modulate
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -48,41 +41,6 @@ BOTH = [
     lambda **options: lively(TimeMLP(shape=(2, 3), hidden=16, **options)).eval(),
 ]
 both = pytest.mark.parametrize("make", BOTH, ids=["unet", "mlp"])
-
-
-@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float64])
-def test_the_time_embedding_is_waves_one_by_one(dtype: torch.dtype) -> None:
-    t, width = torch.tensor([0, 1, 3, 999], dtype=dtype), 10
-    made = time_embedding(t, width)
-    precise = dtype == torch.float64
-    assert made.dtype == (torch.float64 if precise else torch.float32)
-    for n, time in enumerate(t.tolist()):
-        for i in range(width // 2):
-            angle = time * 10 ** (-4 * i / (width // 2 - 1))
-            expected = made.new_tensor([math.sin(angle), math.cos(angle)])
-            tolerance = 1e-10 if precise else 1e-4
-            torch.testing.assert_close(made[n, i::5], expected, atol=tolerance, rtol=0)
-
-
-def test_half_precision_times_are_embedded_in_float32() -> None:
-    t = torch.tensor([0.0, 8.0, 512.0])
-    assert time_embedding(t.bfloat16(), 6).equal(time_embedding(t.float(), 6))
-
-
-def test_the_condition_by_its_formula() -> None:
-    condition = lively(Condition(6, 10, [3, 4], classes=2))
-    t, y = torch.rand(5) * 1000, torch.tensor([0, 1, 2, 1, 0])
-    h = condition.time[0](time_embedding(t, 6))
-    h = condition.time[2](h * torch.sigmoid(h)) + condition.label.weight[y]
-    expected = condition.layers(h * torch.sigmoid(h))
-    first, second = condition(t, y)
-    torch.testing.assert_close(first, expected[:, :6])
-    torch.testing.assert_close(second, expected[:, 6:])
-    x = torch.randn(5, 3, 2, 2)
-    for n in range(5):
-        for c in range(3):
-            scaled = (1 + first[n, c]) * x[n, c] + first[n, 3 + c]
-            torch.testing.assert_close(modulate(x, first)[n, c], scaled)
 
 
 def normalised(x: Tensor, groups: int = 8) -> Tensor:
@@ -345,7 +303,7 @@ def test_the_order_of_the_numbers_in_memory_does_not_matter() -> None:
 
 GRAPH = """
 import torch
-from gentext.unet import TimeMLP, UNet
+from gentext.denoising.unet import TimeMLP, UNet
 for shape, make in (((1, 8, 8), UNet), ((2,), TimeMLP)):
     model = make(shape=shape, classes=3)
     torch.nn.init.normal_(model.head.weight)
