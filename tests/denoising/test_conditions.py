@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,11 +11,20 @@ from torch import Tensor, nn
 
 from gentext import checkpoint
 from gentext.core import Model
-from gentext.denoising.conditions import DROPPED, Conditions, TextEncoder, time_embedding
+from gentext.denoising.conditions import (
+    DROPPED,
+    Condition,
+    Conditional,
+    Conditions,
+    TextEncoder,
+    conditions_of,
+    if_given,
+    time_embedding,
+)
 from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.dit import DiT
 from gentext.denoising.schedule import Schedule
-from gentext.denoising.unet import UNet
+from gentext.denoising.unet import UNet, modulate
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -37,6 +47,52 @@ def net(request: pytest.FixtureRequest) -> nn.Module:
 
 def inputs(n: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 1, 8, 8), torch.rand(n) * 1000
+
+
+# Times
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float64])
+def test_the_time_embedding_is_waves_one_by_one(dtype: torch.dtype) -> None:
+    t, width = torch.tensor([0, 1, 3, 999], dtype=dtype), 10
+    made = time_embedding(t, width)
+    precise = dtype == torch.float64
+    assert made.dtype == (torch.float64 if precise else torch.float32)
+    for n, time in enumerate(t.tolist()):
+        for i in range(width // 2):
+            angle = time * 10 ** (-4 * i / (width // 2 - 1))
+            expected = made.new_tensor([math.sin(angle), math.cos(angle)])
+            tolerance = 1e-10 if precise else 1e-4
+            torch.testing.assert_close(made[n, i::5], expected, atol=tolerance, rtol=0)
+
+
+def test_half_precision_times_are_embedded_in_float32() -> None:
+    t = torch.tensor([0.0, 8.0, 512.0])
+    assert time_embedding(t.bfloat16(), 6).equal(time_embedding(t.float(), 6))
+
+
+def test_the_condition_by_its_formula() -> None:
+    condition = Condition(6, 10, [3, 4], classes=2)
+    t, y = torch.rand(5) * 1000, torch.tensor([0, 1, 2, 1, 0])
+    h = condition.time[0](time_embedding(t, 6))
+    h = condition.time[2](h * torch.sigmoid(h)) + condition.label.weight[y]
+    expected = condition.layers(h * torch.sigmoid(h))
+    first, second = condition(t, y)
+    torch.testing.assert_close(first, expected[:, :6])
+    torch.testing.assert_close(second, expected[:, 6:])
+    x = torch.randn(5, 3, 2, 2)
+    for n in range(5):
+        for c in range(3):
+            scaled = (1 + first[n, c]) * x[n, c] + first[n, 3 + c]
+            torch.testing.assert_close(modulate(x, first)[n, c], scaled)
+
+
+def test_times_are_embedded_in_pairs_of_waves() -> None:
+    with pytest.raises(ValueError, match=r"width=7.*even"):
+        time_embedding(torch.zeros(3), 7)
+
+
+# Prompts
 
 
 def test_padding_is_never_read(net: nn.Module) -> None:
@@ -205,3 +261,62 @@ def test_bad_prompts_are_refused() -> None:
         Conditions(vocab_size=-1)
     with pytest.raises(ValueError, match=r"context=0.*set context="):
         Diffusion("unet", shape=(1, 8, 8), vocab_size=9)
+
+
+# What models may be told
+
+
+def test_what_stands_for_nothing() -> None:
+    device, y = torch.device("cpu"), torch.tensor([2, 0, 1])
+    labels, prompts, none = Conditions(classes=3), Conditions(vocab_size=9), Conditions()
+    assert [bool(c) for c in (labels, prompts, none)] == [True, True, False]
+    assert labels.nothing(2, device).tolist() == [3, 3]
+    assert prompts.nothing(2, device).tolist() == [[0], [0]]
+    assert none.shown(None, 2, device, hide=True) == ()
+    (shown,) = labels.shown(y, 3, device, hide=False)
+    assert shown is y
+    assert labels.shown(None, 3, device, hide=True)[0].tolist() == [3, 3, 3]
+    assert (if_given(y), if_given(None)) == ((y,), ())
+
+
+def test_a_share_is_hidden_whole_rows_at_a_time_and_the_rest_is_as_it_was() -> None:
+    y, n = torch.randint(1, 9, (40_000, 3)), 40_000
+    for conditions, given in ((Conditions(vocab_size=9), y), (Conditions(classes=9), y[:, 0])):
+        hidden = conditions.partly_hidden(given)
+        rows = (hidden == conditions.none).view(n, -1).all(1)
+        assert abs(float(rows.double().mean()) - DROPPED) < 4 * math.sqrt(0.09 / n)
+        assert hidden[~rows].equal(given[~rows])
+
+
+def test_guidance_needs_something_that_guides() -> None:
+    y = torch.tensor([0, 2])
+    labels = Conditions(classes=3)
+    labels.check_steering(y, 2.0)
+    labels.check_steering(None, 0.0)
+    Conditions().check_steering(None, 2.0, by_classifier=True)
+    for conditions in (labels, Conditions(), Conditions(vocab_size=4)):
+        with pytest.raises(ValueError, match=r"guidance=2.*labels or prompts y.*a classifier"):
+            conditions.check_steering(None, 2.0)
+    with pytest.raises(ValueError, match="without classes"):
+        Conditions().check_steering(y, 0.0)
+    with pytest.raises(ValueError, match=r"label 3.*0 to 2"):
+        labels.check_steering(y + 1, 2.0)
+
+
+def test_models_say_what_they_may_be_told() -> None:
+    model = Diffusion("mlp", shape=(2,), levels=None, classes=3)
+    assert isinstance(model, Conditional)
+    assert conditions_of(model) == Conditions(classes=3)
+    assert conditions_of(noting()) == Conditions(vocab_size=9)
+    other = nn.Linear(1, 1)
+    assert conditions_of(other) == Conditions()
+    other.classes = 4
+    assert conditions_of(other) == Conditions(classes=4)
+    assert Conditions(classes=4).arguments() == {"classes": 4}
+    assert Conditions(vocab_size=4).arguments() == {"classes": 0, "vocab_size": 4}
+
+
+def test_there_is_a_row_for_each_draw() -> None:
+    model = Diffusion("mlp", shape=(2,), levels=None, classes=3, hidden=8)
+    with pytest.raises(ValueError, match=r"shape \(2,\), but 3 examples need 3"):
+        model.sample(3, torch.tensor([0, 1]))

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from gentext import checkpoint, data, diffusion
 from gentext.core import Bound, Density, Samples
-from gentext.denoising.diffusion import DROPPED, Diffusion, spread
+from gentext.core.draws import stratified_levels
+from gentext.denoising.conditions import DROPPED
+from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.schedule import LearnedSchedule, Schedule, from_x0, posterior, to_x0
 from gentext.evaluation.metrics import bits_per_dim
 
@@ -192,10 +194,12 @@ def test_some_levels_are_right_on_average() -> None:
 
 def test_levels_are_spread_evenly_and_all_alike() -> None:
     x = torch.zeros(40, 1)
-    counts = torch.stack([spread(x, 10).bincount(minlength=10) for _ in range(300)]).double()
+    counts = torch.stack(
+        [stratified_levels(x, 10).bincount(minlength=10) for _ in range(300)]
+    ).double()
     assert float((counts - 4).abs().max()) <= 1
     assert float((counts.mean(0) - 4).abs().max()) < 0.15
-    few = torch.stack([spread(x[:3], 10) for _ in range(4000)]).flatten()
+    few = torch.stack([stratified_levels(x[:3], 10) for _ in range(4000)]).flatten()
     assert float((few.bincount(minlength=10) / len(few) - 0.1).abs().max()) < 0.015
 
 
@@ -225,9 +229,13 @@ def test_in_evaluation_predictions_are_kept_where_images_are() -> None:
     wild = Stub(lambda x, t: 50 * torch.ones_like(x))
     model = Diffusion(wild, Schedule.linear(10), shape=(1, 2, 2), levels=17, predict="x0")
     x = torch.full((2, 1, 2, 2), 0.5)
-    outside = model.train().elbo(x, terms=None)
-    inside = model.eval().elbo(x, terms=None)
-    assert (inside > outside).all()
+    t = torch.tensor([3, 7])
+    outside = model.train().level_kl(x, t)
+    inside = model.eval().level_kl(x, t)
+    assert (inside < outside).all()
+    model.train().weighting = "bound"  # whose loss needs the slope at predictions outside
+    assert float(model.loss(x)) > float(-model.elbo(x).mean()) + 10
+    model.eval()
     below = Stub(lambda x, t: -50 * torch.ones_like(x))
     other = Diffusion(below, Schedule.linear(10), shape=(1, 2, 2), levels=17, predict="x0")
     torch.testing.assert_close(  # of mid-grey, as far from one end as from the other
@@ -271,7 +279,7 @@ def test_the_loss_is_the_error_at_levels_and_noise_drawn_afresh(kind: str, weigh
     torch.manual_seed(7)
     loss = model.loss(x)
     torch.manual_seed(7)
-    t = spread(x, 50)
+    t = stratified_levels(x, 50)
     eps = torch.randn_like(x)
     bar = schedule.alpha_bar[t][:, None]
     x_t = bar.sqrt() * x + (1 - bar).sqrt() * eps
@@ -292,7 +300,7 @@ def test_the_bound_as_a_loss_is_the_bound() -> None:
     torch.manual_seed(7)
     loss = model.loss(x)
     torch.manual_seed(7)
-    torch.testing.assert_close(loss, -model.elbo(x, terms=1).mean())
+    torch.testing.assert_close(loss, -model.elbo(x, terms=1).mean())  # no dropout, no grey levels
 
 
 @pytest.mark.equation("eq-diff-vdm")
@@ -427,6 +435,45 @@ def test_known_values_are_kept_and_the_rest_goes_with_them() -> None:
     assert gaps[1] < 0.5 * gaps[0]
 
 
+# Training and evaluation
+
+
+NETS = {
+    "mlp": {"hidden": 16, "layers": 1, "classes": 3},
+    "unet": {"channels": 8, "multipliers": (1, 2), "vocab_size": 5, "context": 4},
+    "dit": {"width": 8, "layers": 1, "heads": 2, "classes": 3},
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_in_training_draws_and_bounds_are_those_of_evaluation(net: str) -> None:
+    """Without dropout and hidden labels; and each part is in training afterwards."""
+    options: dict[str, Any] = NETS[net]
+    model = Diffusion(net, shape=(1, 4, 4), levels=17, steps=30, dropout=0.5, **options)
+    for p in model.parameters():  # so that it does not predict 0
+        nn.init.normal_(p, std=0.3)
+    x, mask = torch.randint(17, (6, 1, 4, 4)) / 16, torch.rand(1, 4, 4) < 0.5
+    y = torch.randint(5, (6, 3)) if net == "unet" else torch.arange(6) % 3
+    calls: list[Callable[[torch.Generator], Tensor]] = [
+        lambda g: model.sample(6, y, steps=3, guidance=0.5, generator=g),
+        lambda g: model.sample(6, sampler="heun", steps=3, generator=g),
+        lambda g: torch.stack(list(model.trajectory(6, y, steps=3, generator=g))),
+        lambda g: model.inpaint(x, mask, y, steps=3, repeats=2, generator=g),
+        lambda g: model.elbo(x, y, generator=g),
+        lambda g: torch.stack(model.elbo_terms(x, y, generator=g)),
+    ]
+    for call in calls:
+        found = [call(torch.Generator().manual_seed(1)) for _ in (model.eval(), model.train())]
+        assert torch.equal(*found)
+        assert all(part.training for part in model.modules())
+
+
+def test_a_path_that_is_left_leaves_the_model_in_training() -> None:
+    model = digits(dropout=0.5).train()
+    next(model.trajectory(2, steps=5))
+    assert all(part.training for part in model.modules())
+
+
 # Capabilities and bad input
 
 
@@ -493,6 +540,8 @@ def test_bad_input_is_refused() -> None:
         Diffusion("cnn", shape=(1, 8, 8))
     with pytest.raises(ValueError, match=r"'ode'.*ddpm"):
         model.sample(2, sampler="ode")
+    with pytest.raises(ValueError, match=r"'quadratic'.*linear, cosine, line, learned"):
+        Diffusion("mlp", "quadratic", shape=(2,))
 
 
 def test_predictions_that_are_not_finite_stop_the_sampling() -> None:

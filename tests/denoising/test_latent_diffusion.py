@@ -479,6 +479,43 @@ def test_samples_are_decoded_draws_of_codes(make: Any) -> None:
     assert not model.sample(3, y, mean=True, **how).requires_grad
 
 
+def test_in_training_draws_and_bounds_are_those_of_evaluation() -> None:
+    model, x, y = latent(classes=2, dropout=0.6), images(3), torch.tensor([0, 1, 1])
+    calls: list[Any] = [
+        lambda g: model.sample(3, y, steps=3, generator=g),
+        lambda g: torch.stack(list(model.trajectory(3, y, steps=3, generator=g))),
+        lambda g: model.elbo(x, y, generator=g),
+        lambda g: torch.stack(model.elbo_terms(x, y, generator=g)),
+    ]
+    for call in calls:
+        found = [call(torch.Generator().manual_seed(1)) for _ in (model.eval(), model.train())]
+        assert torch.equal(*found)
+        assert all(part.training for part in model.diffusion.modules())
+        assert not any(part.training for part in model.autoencoder.modules())
+
+
+def test_the_options_of_a_draw_are_its_own_and_those_of_the_diffusion() -> None:
+    model = latent()
+    assert model.sample_options() == {"mean", "generator", "sampler", "steps", "guidance"}
+    model.diffusion = Unit(model.latents)
+    model.diffusion.sample = lambda n, *, temperature=1.0, **how: None
+    assert model.sample_options() == {"mean", "generator", "temperature"}
+
+
+def test_parts_are_kept_by_their_public_names() -> None:
+    model = latent()
+    kept = described(model.autoencoder)
+    assert kept == {"class": "ImageVAE", **model.autoencoder.arguments}
+    assert type(built(kept)) is ImageVAE
+    assert built(model.autoencoder) is model.autoencoder
+
+    class ImageVAE2(ImageVAE):
+        """Of no public name."""
+
+    own = ImageVAE2(shape=(1, 8, 12), channels=3, hidden=8, levels=17)
+    assert described(own) is own
+
+
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("flow", [False, True])
 def test_a_checkpoint_rebuilds_both_models(make: Any, flow: bool, tmp_path: Path) -> None:
@@ -626,8 +663,9 @@ def test_bad_input_is_refused() -> None:
     for odd in (Autoencoder(shape=(1, 8, 8), latent=3), prior, labelled):
         with pytest.raises(ValueError, match=f"got a {type(odd).__name__} as autoencoder"):
             LatentDiffusion(autoencoder=odd, diffusion=prior)
-    with pytest.raises(ValueError, match=r"'Linear'.*one of ImageVAE, VAE"):
-        built({"class": "Linear"})
+    for odd in ({"class": "Linear"}, {"class": "Model"}, {"class": "load"}, {}, "VAE"):
+        with pytest.raises(ValueError, match="give a model, or a dict whose class is one of"):
+            built(odd)
     with pytest.raises(ValueError, match="divisible by 4"):
         image_vae(shape=(1, 8, 10))
     with pytest.raises(ValueError, match="channels=0 and hidden=8"):

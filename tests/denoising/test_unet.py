@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.denoising.conditions import Condition, time_embedding
-from gentext.denoising.unet import ImageAttention, ResidualBlock, TimeMLP, UNet, modulate
+from gentext.denoising.unet import ImageAttention, ResidualBlock, TimeMLP, UNet
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -393,5 +392,3 @@ def test_wrong_inputs_are_named(make) -> None:
         model(x, t, y[:2])
     with pytest.raises(ValueError, match="this network has none: build it with classes="):
         without(x, t, y)
-    with pytest.raises(ValueError, match=r"width=7.*even"):
-        time_embedding(t, 7)
