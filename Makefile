@@ -5,9 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 export MPLBACKEND := Agg
+PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 \
+  --nbval-sanitize-with book/tools/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint notebooks lab bench clean
+.PHONY: help setup book test check quick lint notebooks lab bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +33,13 @@ lint: setup
 
 test: lint book  ## every check: style, types, book, notebooks, library
 	$(BIN)/python book/tools/browser.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests notebooks -n $(JOBS) --dist loadfile \
-	  --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with book/tools/sanitize.cfg
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests notebooks $(PARALLEL) $(NBVAL)
+
+check: setup  ## all that concerns one stem, such as: make check F=vae
+	$(BIN)/python book/tools/workshop.py check $(F)
+
+quick: setup  ## style, types and the tests of what changed
+	$(BIN)/python book/tools/workshop.py quick
 
 notebooks: setup  ## run the English notebooks in place and bring the Chinese ones in step
 	$(BIN)/python book/tools/notebooks.py run
