@@ -2,8 +2,8 @@
 
 ``python book/tools/workshop.py check vae`` runs style, the tests of the module, its equations, both
 notebooks and the page of the book. ``python book/tools/workshop.py quick`` runs style, types and
-the tests of each file that differs from the last commit of the main branch. The whole is ``make
-test``.
+the tests of each file that differs from the last commit of the main branch. ``notebooks en latent``
+names the notebooks of a part of the book in one language. The whole is ``make test``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that this file runs as a script
+
+from book.tools.build import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
@@ -106,16 +110,31 @@ def run(root: Path, commands: list[Command]) -> int:
     return failed
 
 
+def notebooks_of(root: Path, language: str, folders: list[str]) -> list[str]:
+    """The notebooks of the parts of the book whose modules stand in ``folders``."""
+    parts = read_yaml(root / "book" / "toc.yml")["parts"]
+    known = {part["folder"]: part["chapters"] for part in parts if "folder" in part}
+    if unknown := set(folders) - known.keys():
+        raise ValueError(f"no part of the book is in {sorted(unknown)}; there are {list(known)}")
+    return [f"notebooks/{language}/{stem}.ipynb" for name in folders for stem in known[name]]
+
+
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("check", "quick"))
-    parser.add_argument("stem", nargs="?", help="of `check`, such as vae")
+    tools = parser.add_subparsers(dest="tool", required=True)
+    tools.add_parser("check", help="all that concerns one stem").add_argument("stem")
+    tools.add_parser("quick", help="style, types and the tests of what changed")
+    listed = tools.add_parser("notebooks", help="name the notebooks of parts of the book")
+    listed.add_argument("language", choices=("en", "zh"))
+    listed.add_argument("folders", nargs="+")
     options = parser.parse_args()
-    if (options.what == "check") != bool(options.stem):
-        parser.error("give `check STEM`, or `quick` without one")
     try:
-        commands = of_stem(ROOT, options.stem) if options.stem else of_changes(ROOT, changed(ROOT))
+        if options.tool == "notebooks":
+            print(*notebooks_of(ROOT, options.language, options.folders))
+            return 0
+        quick = options.tool == "quick"
+        commands = of_changes(ROOT, changed(ROOT)) if quick else of_stem(ROOT, options.stem)
     except ValueError as error:
         parser.error(str(error))
     return min(run(ROOT, commands), 1)

@@ -86,3 +86,14 @@ def test_every_command_for_a_chapter_can_be_given() -> None:
     for command in workshop.of_stem(ROOT, "vae"):
         scripts = [word for word in command if word.startswith("book/")]
         assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_notebooks_are_those_of_the_parts_of_the_book() -> None:
+    found = workshop.notebooks_of(ROOT, "zh", ["latent", "adversarial"])
+    stems = ["autoencoder", "vae", "gan"]
+    assert [name for name in found if Path(name).stem in stems] == [
+        f"notebooks/zh/{stem}.ipynb" for stem in stems
+    ]
+    assert all((ROOT / name).is_file() for name in found)
+    with pytest.raises(ValueError, match="no part of the book is in"):
+        workshop.notebooks_of(ROOT, "en", ["core"])
