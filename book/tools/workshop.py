@@ -51,7 +51,7 @@ def of_stem(root: Path, stem: str) -> list[Command]:
     if tests:
         commands.append((*PYTEST, *tests))
     if notebooks:
-        commands.append((PYTHON, "book/tools/notebooks.py", "check", stem))
+        commands.append((PYTHON, "book/tools/notebooks.py", "check"))
         commands.append((PYTHON, "book/tools/equations.py"))
         commands.append((*PYTEST, *NBVAL, *notebooks))
         commands.append((PYTHON, "book/tools/build.py"))
