@@ -9,7 +9,6 @@ from typing import Any
 import nbformat
 import pytest
 from chapter_pair import Pair
-from pytest import MonkeyPatch
 from typer.testing import CliRunner
 
 from book.tools import notebook_checks, notebook_text, notebooks, translation
@@ -243,7 +242,7 @@ def test_a_missing_twin_is_found(pair: Pair) -> None:
     assert pair.sync() == ["notebooks/zh/toy.ipynb: missing; write the Chinese text and pack it"]
 
 
-def test_bringing_in_step_fails_without_a_twin(pair: Pair, monkeypatch: MonkeyPatch) -> None:
+def test_bringing_in_step_fails_without_a_twin(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebooks, "ROOT", pair.root)
     assert CliRunner().invoke(notebooks.app, ["sync"]).exit_code == 0
     notebook_text.notebook_path(pair.root, "zh", "toy").unlink()
