@@ -4,10 +4,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
+WHAT   ?= tests notebooks
 export MPLBACKEND := Agg
+PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 \
+  --nbval-sanitize-with book/tools/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint notebooks lab bench clean
+.PHONY: help setup book test pytest check quick lint notebooks lab bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +34,16 @@ lint: setup
 
 test: lint book  ## every check: style, types, book, notebooks, library
 	$(BIN)/python book/tools/browser.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests notebooks -n $(JOBS) --dist loadfile \
-	  --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with book/tools/sanitize.cfg
+	$(MAKE) --no-print-directory pytest
+
+pytest: setup  ## tests and notebooks alone, or those of WHAT
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WHAT) $(PARALLEL) $(NBVAL)
+
+check: setup  ## all that concerns one stem, such as: make check F=vae
+	$(BIN)/python book/tools/workshop.py check $(F)
+
+quick: setup  ## style, types and the tests of what changed
+	$(BIN)/python book/tools/workshop.py quick
 
 notebooks: setup  ## run the English notebooks in place and bring the Chinese ones in step
 	$(BIN)/python book/tools/notebooks.py run

@@ -11,7 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for pytest not started by python -m
 
+from book.tools import replay
 from book.tools.notebooks import kernel_environment
+
+replay.install()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

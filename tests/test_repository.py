@@ -248,6 +248,19 @@ def test_ci_covers_every_python_that_the_package_allows():
     assert PROJECT["project"]["requires-python"] == f">={versions[0]}"
 
 
+def test_ci_covers_every_folder_and_every_part_of_the_book():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]
+
+    def listed(job: str) -> list[str]:
+        rows = jobs[job]["strategy"]["matrix"]["folders"]
+        return sorted(folder for row in rows for folder in row.split())
+
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert listed("library") == sorted(folders - {"book"})
+    parts = yaml.safe_load((ROOT / "book" / "toc.yml").read_text("utf-8"))["parts"]
+    assert listed("notebooks") == sorted(part["folder"] for part in parts if "folder" in part)
+
+
 def test_hooks_are_local_and_leave_outputs_alone():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
     assert [repository["repo"] for repository in hooks] == ["local"]

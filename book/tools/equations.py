@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that this file runs as a script
 
 from book.tools.pages import LANGUAGES, Cell, Problem, cells
 
@@ -142,7 +145,7 @@ def tests(root: Path) -> list[Link]:
     """The tests that name an equation by the marker."""
     return [
         link(argument.value, path, owner, name)
-        for path in sorted((root / "tests").glob("test_*.py"))
+        for path in sorted((root / "tests").rglob("test_*.py"))
         for marker, owner, name in markers(path)
         for argument in marker.args
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
@@ -269,7 +272,7 @@ def planned_problems(root: Path) -> Iterator[Problem]:
 
 def marker_problems(root: Path) -> Iterator[Problem]:
     """Markers whose labels cannot be read without running the test."""
-    for path in sorted((root / "tests").glob("test_*.py")):
+    for path in sorted((root / "tests").rglob("test_*.py")):
         for marker, _, name in markers(path):
             plain = [isinstance(a, ast.Constant) and isinstance(a.value, str) for a in marker.args]
             if not plain or not all(plain):
@@ -314,3 +317,14 @@ def problems(root: Path) -> list[Problem]:
         twin_problems,
     )
     return sorted((p for check in checks for p in check(root)), key=lambda p: str(p.path))
+
+
+def main() -> int:
+    """Print what is wrong with the equations; 1 if something is."""
+    found = problems(Path(__file__).resolve().parents[2])
+    print(*(found or ["the equations are in order"]), sep="\n")
+    return min(len(found), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -106,9 +106,15 @@ def run(chapters: Stems = None, timeout: int = 300) -> None:
 @app.command()
 @plain_errors
 def sync(chapters: Stems = None) -> None:
-    """Copy code, outputs and order to the Chinese notebooks; their prose stays."""
-    for line in translation.sync(ROOT, known(chapters)):
+    """Copy code, outputs and order to the Chinese notebooks; their prose stays.
+
+    Fails where there is no Chinese notebook yet.
+    """
+    chapters = known(chapters)
+    for line in translation.sync(ROOT, chapters):
         typer.echo(line)
+    if not all(notebook_path(ROOT, "zh", stem).exists() for stem in chapters):
+        raise typer.Exit(1)
 
 
 @app.command()

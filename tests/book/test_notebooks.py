@@ -9,8 +9,9 @@ from typing import Any
 import nbformat
 import pytest
 from chapter_pair import Pair
+from typer.testing import CliRunner
 
-from book.tools import notebook_checks, notebook_text, translation
+from book.tools import notebook_checks, notebook_text, notebooks, translation
 
 
 @pytest.fixture
@@ -239,6 +240,14 @@ def test_a_missing_twin_is_found(pair: Pair) -> None:
     [line] = pair.problems()
     assert line.startswith("notebooks/zh/toy.ipynb: missing")
     assert pair.sync() == ["notebooks/zh/toy.ipynb: missing; write the Chinese text and pack it"]
+
+
+def test_bringing_in_step_fails_without_a_twin(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebooks, "ROOT", pair.root)
+    assert CliRunner().invoke(notebooks.app, ["sync"]).exit_code == 0
+    notebook_text.notebook_path(pair.root, "zh", "toy").unlink()
+    done = CliRunner().invoke(notebooks.app, ["sync"])
+    assert (done.exit_code, "missing; write the Chinese" in done.output) == (1, True)
 
 
 def test_an_overweight_notebook_is_found(pair: Pair) -> None:
