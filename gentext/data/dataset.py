@@ -88,7 +88,7 @@ class Dataset:
             return None
         return toys.modes(self.name), 3 * toys.width(self.name)
 
-    def _check(self, split: str, tensors: tuple[Tensor, ...]) -> None:
+    def _check(self, split: str, tensors: Any) -> None:
         where = f"{split} of {self.name!r}"
         if not isinstance(tensors, tuple) or not all(isinstance(t, Tensor) for t in tensors):
             raise ValueError(
