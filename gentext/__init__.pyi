@@ -46,8 +46,11 @@ from .denoising.schedule import Schedule as Schedule
 from .denoising.score import ImageScoreSDE as ImageScoreSDE
 from .denoising.score import ScoreSDE as ScoreSDE
 from .evaluation import classifier as classifier
+from .evaluation import estimates as estimates
 from .evaluation import fidelity as fidelity
+from .evaluation import language as language
 from .evaluation import metrics as metrics
+from .evaluation import report as report
 from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import NoisyClassifier as NoisyClassifier
 from .figures import plot as plot

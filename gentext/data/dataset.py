@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gentext.data import files, toys
+from gentext.core import chosen
+from gentext.data import files, sources, toys
 from gentext.data.download import download as download_archive
 from gentext.data.sources import SOURCES, Source
 
@@ -87,10 +88,14 @@ class Dataset:
             return None
         return toys.modes(self.name), 3 * toys.width(self.name)
 
-    def _check(self, split: str, tensors: tuple[Tensor, ...]) -> None:
+    def _check(self, split: str, tensors: Any) -> None:
+        where = f"{split} of {self.name!r}"
+        if not isinstance(tensors, tuple) or not all(isinstance(t, Tensor) for t in tensors):
+            raise ValueError(
+                f"{where} is no tuple of tensors; give (x,), or (x, y) where there are labels"
+            )
         if not tensors and split != "train":
             return
-        where = f"{split} of {self.name!r}"
         if not tensors or any(len(t) == 0 for t in tensors):
             raise ValueError(f"{where} is empty; give at least one example")
         x = tensors[0]
@@ -142,7 +147,7 @@ class Description:
 
 def names() -> tuple[str, ...]:
     """The names that ``load`` knows."""
-    return (*SOURCES, *toys.names())
+    return sources.names(sources.TENSORS)
 
 
 def load(
@@ -161,14 +166,13 @@ def load(
         FileNotFoundError: the full set, or any data in ``root``, is not there.
         OSError: the download failed.
     """
-    _check_name(name)
-    if name in toys.names():
-        return _toy(name, root)
-    source = SOURCES[name]
+    source = _source(name)
+    if source.kind == "points":
+        return _toy(name, source, root)
     folder = files.own_folder(name, root)
     whole = source.archive is None and source.whole
     if folder is None and (whole or not full):
-        return _dataset(name, files.read_bundled(name), source.excerpt)
+        return _dataset(name, files.read_bundled(name), source.made)
     folder = folder or files.kept_folder(name)
     if folder is None and not download:
         raise FileNotFoundError(files.how_to_get(name))
@@ -189,11 +193,11 @@ def fetch(name: str, *, root: str | Path | None = None) -> Path:
         FileNotFoundError: nobody serves more than is bundled.
         OSError: the download failed; the message says how to go on.
     """
-    _check_name(name)
-    if name in toys.names():
+    source = _source(name)
+    if not source.file:
         raise ValueError(f"{name!r} is made by code, so there is nothing to fetch; just load it")
-    archive = SOURCES[name].archive
-    if archive is None and SOURCES[name].whole:
+    archive = source.archive
+    if archive is None and source.whole:
         return files.BUNDLED
     found = files.own_folder(name) or files.system_folder(name)
     if root is None and found is not None:
@@ -208,23 +212,19 @@ def fetch(name: str, *, root: str | Path | None = None) -> Path:
 
 def describe(name: str) -> Description:
     """What the data set ``name`` is, how large, under which licence, and where it was found."""
-    _check_name(name)
-    if name in toys.names():
-        sizes = " + ".join(f"{n:,}" for n in TOY_SIZES.values())
-        return Description(name, "points in the plane", sizes, "", "none needed", "made by code")
-    source = SOURCES[name]
-    found = "bundled"
+    source = _source(name)
+    found = "bundled" if source.file else "made by code"
     if source.archive is not None:
         folder = files.own_folder(name) or files.kept_folder(name)
         found = str(folder or f"bundled excerpt; full: gentext data fetch {name}")
     return Description(name, source.content, source.bundled, source.full, source.licence, found)
 
 
-def _check_name(name: str) -> None:
-    if name in ("shakespeare", "tang", "pairs", "names"):
+def _source(name: str) -> Source:
+    """The entry of a data set; ValueError for unknown names and for those of texts."""
+    if name in sources.names(sources.TEXTS):
         raise ValueError(f"{name!r} is a text: load it by gentext.text.load({name!r})")
-    if name not in names():
-        raise ValueError(f"no data set is named {name!r}; there are {', '.join(names())}")
+    return SOURCES[chosen("data set", name, names())]
 
 
 def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
@@ -261,18 +261,18 @@ def _tensors(x: np.ndarray, y: np.ndarray, source: Source) -> tuple[Tensor, ...]
     return values, torch.from_numpy(y.astype(np.int64))
 
 
-def _toy(name: str, root: str | Path | None) -> Dataset:
+def _toy(name: str, source: Source, root: str | Path | None) -> Dataset:
     if root is not None:
         raise ValueError(f"{name!r} is made by code and reads no files; leave root out")
     splits: dict[str, Any] = {}
     for seed, (split, n) in enumerate(TOY_SIZES.items()):
         points, labels = toys.sample(name, n, generator=torch.Generator().manual_seed(seed))
-        splits[split] = (points, labels) if toys.classes(name) else (points,)
+        splits[split] = (points, labels) if source.classes else (points,)
     return Dataset(
         name=name,
-        shape=(2,),
-        classes=tuple(str(k) for k in range(toys.classes(name))),
-        licence="none needed",
-        source="made by code; the exact log-density is gentext.toys.log_prob",
+        shape=source.shape,
+        classes=source.classes,
+        licence=source.licence,
+        source=source.made,
         **splits,
     )

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from gentext.data.sources import SOURCES, RemoteFile
+from gentext.data.sources import SOURCES, RemoteFile, Source
 
 BUNDLED = Path(__file__).parents[1] / "datasets"
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 NOTES = 4  # columns of what is noted of an emoji
 
-Splits = dict[str, tuple[np.ndarray, ...]]  # split -> images (uint8) or rows, labels, any notes
+TYPES = {"images": "uint8", "table": "int16"}  # of the values, by the kind of the source
+
+Splits = dict[str, tuple[np.ndarray, ...]]  # split -> images or rows, labels, any notes
 
 
 def cache_folder(name: str) -> Path:
@@ -97,9 +99,17 @@ def _idx_path(folder: Path, file: RemoteFile) -> Path:
     return extracted if extracted.is_file() else folder / file.name
 
 
+def bundled(source: Source) -> Path:
+    """The bundled file of a source; ValueError where it is not the one that was published."""
+    path = BUNDLED / source.file
+    if not path.is_file() or _digest(path.read_bytes()) != source.sha256:
+        raise ValueError(f"{source.file} of gentext is damaged: install the package anew")
+    return path
+
+
 def read_bundled(name: str) -> Splits:
     """The bundled arrays of ``name``."""
-    return _read_faces(BUNDLED / "faces.npz") if name == "faces" else _read_npz(name, BUNDLED)
+    return _read_npz(SOURCES[name], bundled(SOURCES[name]))
 
 
 def read_folder(name: str, folder: Path) -> Splits:
@@ -110,7 +120,7 @@ def read_folder(name: str, folder: Path) -> Splits:
     """
     archive = SOURCES[name].archive
     if archive is None or (folder / f"{name}.npz").is_file():
-        return _read_npz(name, folder)
+        return _read_npz(SOURCES[name], folder / f"{name}.npz")
     arrays = [read_idx(_idx_path(folder, file), file) for file in archive.files]
     return {"train": (arrays[0], arrays[1]), "test": (arrays[2], arrays[3])}
 
@@ -154,8 +164,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read_npz(name: str, folder: Path) -> Splits:
-    path = folder / f"{name}.npz"
+def _read_npz(source: Source, path: Path) -> Splits:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             splits = [s for s in ("train", "validation", "test") if f"x_{s}" in arrays]
@@ -164,22 +173,22 @@ def _read_npz(name: str, folder: Path) -> Splits:
                 read = {s: (*read[s], arrays[f"notes_{s}"]) for s in splits}
     except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
-    kind = "rows as int16" if SOURCES[name].levels is None else "images as uint8"
-    wrong = any(str(x.dtype) != kind.split()[-1] for x, *_ in read.values())
+    _check_arrays(source, path, read)
+    return read
+
+
+def _check_arrays(source: Source, path: Path, read: Splits) -> None:
+    """Raise ValueError unless there are values, labels and any notes of the right types."""
+    wrong = any(x.dtype != TYPES[source.kind] for x, *_ in read.values())
     if wrong or not {"train", "test"} <= read.keys():
         raise ValueError(
-            f"{path} needs x_train, y_train, x_test and y_test with {kind}; "
+            f"{path} needs x_train, y_train, x_test and y_test with "
+            f"{'rows' if source.kind == 'table' else 'images'} as {TYPES[source.kind]}; "
             "write it anew by numpy.savez"
         )
+    if any(y.dtype.kind not in "biu" for _, y, *_ in read.values()):
+        raise ValueError(f"{path} needs labels that are whole numbers: y.astype(int)")
     if any(n.ndim != 2 or n.shape[1] != NOTES for _, _, *notes in read.values() for n in notes):
         raise ValueError(
             f"{path} needs notes of {NOTES} columns: code points, style, English and Chinese name"
         )
-    return read
-
-
-def _read_faces(path: Path) -> Splits:
-    with np.load(path, allow_pickle=False) as arrays:
-        x = arrays["x"].transpose(0, 3, 1, 2)
-        y = np.stack([arrays[name] for name in SOURCES["faces"].attributes], axis=1)
-    return {"train": (x[:-600], y[:-600]), "test": (x[-600:], y[-600:])}

@@ -14,6 +14,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from gentext.core import chosen
+
 Pair = tuple[str, str]
 
 
@@ -177,8 +179,7 @@ def number(n: int) -> Pair:
 
 def date(day: datetime.date, form: str = "words") -> Pair:
     """A date: ``form`` "words" (March 10th, 2058), "weekday" with it before, or "digits"."""
-    if form not in DATE_FORMS:
-        raise ValueError(f"unknown form {form!r} of dates: choose one of {', '.join(DATE_FORMS)}")
+    chosen("form of a date", form, DATE_FORMS)
     month = MONTHS[day.month - 1]
     if form == "digits":
         return f"{day.day} {month} {day.year}", f"{day.year}年{day.month}月{day.day}日"
@@ -193,11 +194,9 @@ def date(day: datetime.date, form: str = "words") -> Pair:
 
 def clock(hour: int, minute: int, part: str) -> Pair:
     """A time of day: ``hour`` 1 to 12, ``minute`` 0 to 59, ``part`` a key of ``DAYPARTS``."""
-    if not (1 <= hour <= 12 and 0 <= minute <= 59 and part in DAYPARTS):
-        raise ValueError(
-            f"got {hour}:{minute} {part!r}: the hour must be 1 to 12, the minute 0 to 59, "
-            f"and the part of the day one of {', '.join(DAYPARTS)}"
-        )
+    if not (1 <= hour <= 12 and 0 <= minute <= 59):
+        raise ValueError(f"got {hour}:{minute}: the hour must be 1 to 12, the minute 0 to 59")
+    when = chosen("part of the day", part, DAYPARTS)
     this, following = english_number(hour), english_number(hour % 12 + 1)
     minutes = chinese_number(minute) + "分"
     if minute == 0:
@@ -213,7 +212,7 @@ def clock(hour: int, minute: int, part: str) -> Pair:
     else:
         en = f"{english_number(60 - minute)} to {following}"
     zero = DIGITS[0] if 0 < minute < 10 else ""
-    return f"{en} {part}", f"{DAYPARTS[part]}{chinese_count(hour)}点{zero}{minutes}"
+    return f"{en} {part}", f"{when}{chinese_count(hour)}点{zero}{minutes}"
 
 
 def sentence(
@@ -231,10 +230,13 @@ def sentence(
     article = "an" if (adjective or things)[0] in "aeiou" else "a"
     count = article if n == 1 else english_number(n)
     en = " ".join(filter(None, (subject, verb, count, adjective, things, place, time)))
-    quality = OLD_ALIVE if noun.alive and adjective == "old" else ADJECTIVES[adjective]
-    when, where = TIMES[time], PLACES[place]
+    quality = chosen("adjective", adjective, ADJECTIVES)
+    if noun.alive and adjective == "old":
+        quality = OLD_ALIVE
+    who, did = chosen("subject", subject, SUBJECTS), chosen("verb", verb, VERBS)
+    when, where = chosen("time", time, TIMES), chosen("place", place, PLACES)
     what = chinese_count(n) + noun.measure + quality + noun.zh
-    return f"{en[0].upper()}{en[1:]}.", f"{SUBJECTS[subject]}{when}{where}{VERBS[verb]}{what}。"
+    return f"{en[0].upper()}{en[1:]}.", f"{who}{when}{where}{did}{what}。"
 
 
 def make(
@@ -245,10 +247,9 @@ def make(
     Any parts of the list therefore share no source sentence, in either direction. ValueError for
     unknown ``kinds``, or where they cannot make ``n`` different pairs.
     """
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise ValueError(f"got kinds={tuple(kinds)}: choose some of {', '.join(KINDS)}")
-    most = sum(KINDS[kind].size for kind in set(kinds))
+    if not kinds:
+        raise ValueError(f"got no kinds: choose some of {', '.join(KINDS)}")
+    most = sum(chosen("kind of pairs", kind, KINDS).size for kind in set(kinds))
     if not 0 <= n <= most:
         raise ValueError(f"got n={n}, but there are {most:,} such pairs: ask for 0 to {most:,}")
     source = random.Random(seed)

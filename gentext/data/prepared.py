@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gentext.core import chosen
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
 from gentext.tokens.tokenizer import CHINESE, BPETokenizer, CharTokenizer, WordTokenizer, rows
@@ -141,7 +142,8 @@ def captions(*, language: str = "both", style: str = "both", length: int = PROMP
     Raises ValueError for other choices, for a length that is too small for a name, and where
     emoji.npz of your own has no names.
     """
-    languages, styles = _choice("language", language, LANGUAGES), _choice("style", style, STYLES)
+    languages = chosen("language", language, LANGUAGES)
+    styles = chosen("style", style, STYLES)
     dataset = load("emoji")
     if not dataset.notes:
         raise ValueError(f"{dataset.source} has no names; add notes_train and so on to emoji.npz")
@@ -157,9 +159,3 @@ def captions(*, language: str = "both", style: str = "both", length: int = PROMP
         x = getattr(dataset, split)[0]
         splits[split] = (x[torch.tensor(kept)], rows(fitted, names, length))
     return replace(dataset, classes=(), tokenizer=fitted, notes=notes, **splits)
-
-
-def _choice(what: str, chosen: str, choices: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    if chosen not in choices:
-        raise ValueError(f"unknown {what} {chosen!r}: choose one of {', '.join(choices)}")
-    return choices[chosen]

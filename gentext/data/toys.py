@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from gentext.core import check_count, chosen
 from gentext.core.shapes import Flat, Labels, PerExample
 
 NODES = 256  # of the quadrature along a curve
@@ -45,8 +46,7 @@ def classes(name: str) -> int:
 
 def sample(name: str, n: int, *, generator: Generator | None = None) -> tuple[Flat, Labels]:
     """``n`` independent points of the toy ``name``, of shape (n, 2), and the mode of each, (n,)."""
-    if n < 1:
-        raise ValueError(f"n is {n}, but a sample has at least 1 point; ask for n >= 1")
+    check_count("n", n)
     x, label = _toy(name).sample(n, generator)
     return x.float(), label
 
@@ -61,24 +61,20 @@ def log_prob(name: str, x: Flat) -> PerExample:
 
 def modes(name: str) -> Flat:
     """The centres of the modes of ``eight-gaussians`` or ``grid25``, of shape (modes, 2)."""
-    return CENTRES[_with_modes(name)].clone()
+    return _of_modes(name, CENTRES).clone()
 
 
 def width(name: str) -> float:
     """The standard deviation of each mode of ``eight-gaussians`` or ``grid25``."""
-    return WIDTHS[_with_modes(name)]
+    return _of_modes(name, WIDTHS)
 
 
-def _with_modes(name: str) -> str:
-    if name not in CENTRES:
-        raise ValueError(f"no modes are known of {name!r}; there are those of {', '.join(CENTRES)}")
-    return name
+def _of_modes(name: str, table: dict[str, Any]) -> Any:
+    return chosen("toy with known modes", name, table)
 
 
 def _toy(name: str) -> Toy:
-    if name not in TOYS:
-        raise ValueError(f"no toy is named {name!r}; there are {', '.join(TOYS)}")
-    return TOYS[name]
+    return chosen("toy", name, TOYS)
 
 
 def _uniform(n: int, generator: Generator | None) -> Tensor:

@@ -17,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gentext.core import Model, check_examples, check_labels
-from gentext.core.checks import check_dropout
+from gentext.core import Model, check_count, check_dropout, check_examples, check_labels
 from gentext.core.shapes import Batch, Flat, Labels, PerExample, Scalar
 
 GROUPS = 8  # of the normalisations
@@ -147,9 +146,7 @@ def _check_sizes(shape: Sequence[int], classes: int, channels: int, features: in
         raise ValueError(
             f"got shape {tuple(shape)}; give images (c, h, w), longer than {SMALLEST} on a side"
         )
-    if classes < 2:
-        raise ValueError(f"classes must be at least 2, but got {classes}")
-    if features < 1:
-        raise ValueError(f"features must be at least 1, but got features={features}")
+    check_count("classes", classes, least=2)
+    check_count("features", features)
     if channels < GROUPS or channels % GROUPS:
         raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gentext.core.draws import drawing_from
+from gentext.core import check_count, check_counts, drawing_from
 from gentext.core.shapes import Flat, Scalar
 from gentext.nn.nets import mlp
 
@@ -82,8 +82,7 @@ def precision_recall(real: Flat, made: Tensor, k: int = 3) -> PrecisionRecall:
 
     Source: Kynkäänniemi et al., NeurIPS 2019.
     """
-    if k < 1:
-        raise ValueError(f"got k={k}; a row needs at least one neighbour")
+    check_count("k", k)
     real, made = _checked(real, made, least=k + 1)
     return PrecisionRecall(_share_within(made, real, k), _share_within(real, made, k))
 
@@ -92,7 +91,7 @@ def mode_coverage(x: Flat, centres: Tensor, radius: float) -> Coverage:
     """Which of the equally likely modes at ``centres`` the rows of ``x`` find.
 
     A row is near a mode within ``radius``. A mode is found by a tenth of its share of rows, near.
-    The divergence, in nats, is that of the law of the nearest mode from the uniform one.
+    The divergence, in nats, is that of the distribution of the nearest mode from the uniform one.
 
     Source: Srivastava et al., NeurIPS 2017 (the count and the share).
     """
@@ -113,11 +112,12 @@ def mode_coverage(x: Flat, centres: Tensor, radius: float) -> Coverage:
 def c2st(a: Flat, b: Tensor, *, hidden: int = 64, steps: int = 200, seed: int = 0) -> float:
     """The share of rows that a perceptron trained on other rows assigns to their side.
 
-    It is ½ for equal laws and ½ + ½ TV for others at best. Half of the rows train the network that
-    is tested on the other half, and the other way round.
+    It is ½ for equal distributions and ½ + ½ TV for others at best. Half of the rows train the
+    network that is tested on the other half, and the other way round.
 
     Source: Lopez-Paz and Oquab, ICLR 2017.
     """
+    check_counts(hidden=hidden, steps=steps)
     a, b = _checked(a, b, least=4)
     if len(a) != len(b):
         raise ValueError(f"got {len(a)} and {len(b)} rows; give as many of both")

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentext.core import check_count, chosen
+
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
@@ -233,10 +235,8 @@ def bars(
         xlabel: what the numbers are, with their unit.
     """
     errors = errors or {}
-    if unknown := set(errors) - set(values):
-        raise ValueError(
-            f"Errors are given for {sorted(unknown)}, the bars are {list(values)}; use their names."
-        )
+    for label in errors:
+        chosen("bar", label, values)
     ax = figure()[1] if ax is None else ax
     rows, widths = np.arange(len(values)), list(values.values())
     spread = [errors.get(label, 0.0) for label in values]
@@ -275,10 +275,7 @@ def _check_images(x: Tensor) -> None:
 def _columns(n: int, columns: int | None) -> int:
     if columns is None:
         return math.ceil(math.sqrt(n))
-    if columns < 1:
-        raise ValueError(
-            f"A grid needs at least one column, got columns={columns}; give 1 or more."
-        )
+    check_count("columns", columns)
     return min(columns, n)
 
 

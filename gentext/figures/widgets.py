@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gentext.core import chosen
 from gentext.figures.plot import png
 
 LIMIT = 40  # frames; more make a notebook too heavy to load
@@ -168,6 +169,8 @@ class Live:
 
     def draw(self, **values: Any) -> bytes:
         """The figure at ``values`` as a PNG file; what is not given stays at its start."""
+        for name in values:
+            chosen("slider", name, self.ranges)
         start = {name: options[len(options) // 2] for name, options in self.ranges.items()}
         return _reduce(png(self.function(**{**start, **values})), 64)
 

@@ -276,6 +276,7 @@ def test_a_kind_that_is_used_up_is_spread_over_the_list() -> None:
         (lambda: pairs.make(-1), "n=-1"),
         (lambda: pairs.chinese_number(-1), "-1"),
         (lambda: pairs.english_number(10**12), "1000000000000"),
+        (lambda: pairs.sentence("the cow", "saw", 2, pairs.NOUNS[0]), "unknown subject 'the cow'"),
         (lambda: pairs.clock(13, 0, "at night"), "13:0.*1 to 12"),
         (lambda: pairs.clock(3, 0, "noon"), "noon.*in the morning"),
         (lambda: pairs.date(datetime.date(2000, 1, 1), "iso"), "'iso'.*words, weekday, digits"),

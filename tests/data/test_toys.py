@@ -159,7 +159,7 @@ def test_bad_input_is_named_with_the_remedy():
         toys.sample("spiral", 5)
     with pytest.raises(ValueError, match=r"shape \(5, 3\).*\(n, 2\)"):
         toys.log_prob("pinwheel", torch.zeros(5, 3))
-    with pytest.raises(ValueError, match="n is 0"):
+    with pytest.raises(ValueError, match="n=0"):
         toys.sample("pinwheel", 0)
     with pytest.raises(ValueError, match=r"'pinwheel'.*eight-gaussians, grid25"):
         toys.modes("pinwheel")

@@ -159,7 +159,7 @@ def test_bars_print_as_many_digits_as_the_error_allows():
 
 
 def test_an_error_without_a_bar_is_refused():
-    with pytest.raises(ValueError, match=r"\['vea'\].*\['vae'\]"):
+    with pytest.raises(ValueError, match=r"unknown bar 'vea': did you mean 'vae'\?"):
         plot.bars({"vae": 1.0}, {"vea": 0.1})
 
 
@@ -190,5 +190,5 @@ def test_figures_have_the_size_a_page_wants():
 
 
 def test_importing_loads_no_matplotlib():
-    code = "import sys, gentext.plot, gentext.widgets; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from gentext import plot, widgets; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -173,6 +173,13 @@ def test_a_moved_slider_redraws_the_figure():
     assert picture.value == widgets.frames(curve, [4.0])[0]
 
 
+def test_a_slider_that_is_not_there_cannot_be_set():
+    live = widgets.live(curve, alt="a line", beta=VALUES)
+    assert live.draw(beta=2.0) == widgets.frames(curve, [2.0])[0]
+    with pytest.raises(ValueError, match=r"unknown slider 'beat': .*choose one of beta"):
+        live.draw(beat=2.0)
+
+
 @pytest.mark.parametrize(
     ("ranges", "message"), [({}, "at least one keyword"), ({"beta": []}, "'beta' has no values")]
 )

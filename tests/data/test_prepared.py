@@ -1,0 +1,154 @@
+"""Data as recipes take them: tables made continuous, pixels and names as tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gentext import data
+from gentext.data import prepared
+from gentext.tokens.tokenizer import EOS, PAD, SPECIALS, UNKNOWN, Tokenizer, rows
+
+SPLITS = ("train", "validation", "test")
+
+
+def test_the_shuttle_as_recipes_take_it_is_standardised_on_its_usual_rows():
+    raw, usual = data.load("shuttle"), prepared.shuttle()
+    unusual = prepared.shuttle(unusual=True)
+    for split in ("train", "validation", "test"):
+        labels = getattr(raw, split)[1]
+        counts = [len(getattr(d, split)[0]) for d in (usual, unusual)]
+        assert counts == labels.bincount().tolist()
+    std, mean = torch.std_mean(usual.train[0], 0)
+    torch.testing.assert_close(mean, torch.zeros(9), atol=1e-4, rtol=0)
+    torch.testing.assert_close(std, torch.ones(9), atol=1e-4, rtol=0)
+    assert unusual.test[0].mean(0).abs().max() > 1  # in the units of the usual ones
+    # The noise is less than a step between two whole numbers: their order stays.
+    x, y = raw.train
+    for column, scaled in zip(x[y == 0].T, usual.train[0].T, strict=True):
+        values, group = column.unique(return_inverse=True)
+        least, most = (
+            torch.zeros(len(values)).scatter_reduce(0, group, scaled, how, include_self=False)
+            for how in ("amin", "amax")
+        )
+        assert (most[:-1] < least[1:] + 1e-6).all()
+    assert torch.equal(prepared.shuttle().test[0], usual.test[0])
+    assert not torch.equal(prepared.shuttle(seed=1).test[0], usual.test[0])
+
+
+def test_pixels_are_tokens_in_the_order_of_reading():
+    images = data.load("digits")
+    rows = prepared.pixels(images)
+    assert rows.shape == (64,)
+    assert rows.image_shape == (1, 8, 8)
+    assert [len(s) for s in (rows.train, rows.validation, rows.test)] == [1, 1, 1]
+    for row, image in zip(rows.test[0][:20], images.test[0], strict=False):
+        assert row.tolist() == [round(float(v) * 16) for line in image[0] for v in line]
+    assert rows.train[0].unique().tolist() == list(range(17))
+    with pytest.raises(ValueError, match="'two-moons' has no grey levels"):
+        prepared.pixels(data.load("two-moons"))
+
+
+def test_binary_images_are_black_or_white_where_they_were_dark_or_light():
+    grey, made = data.load("digits"), prepared.binary(data.load("digits"))
+    assert made.levels == 2
+    for split in SPLITS:
+        levels = (getattr(grey, split)[0] * 16).round()
+        assert torch.equal(getattr(made, split)[0] == 1, levels > 8)
+        assert torch.equal(getattr(made, split)[1], getattr(grey, split)[1])
+    assert made.train[0].unique().tolist() == [0, 1]
+
+
+def test_a_plane_has_as_many_points_as_one_asks_for_and_the_same_ones_held_out():
+    made, toy = prepared.plane("grid25", 1234), data.load("grid25")
+    assert len(made.train[0]) == 1234
+    assert torch.equal(made.test[0], toy.test[0])
+    assert len(made.train) == len(made.test) == 1
+    assert made.classes == ()
+    assert torch.cdist(made.train[0].double(), toy.modes[0]).amin(1).max() < 0.3
+    assert torch.equal(prepared.plane("grid25", 1234).train[0], made.train[0])
+
+
+def test_few_labels_are_as_many_of_each_class_and_the_true_ones():
+    full = data.load("digits")
+    few, other = (prepared.few_labels(full, 7, seed=seed).train[1] for seed in (0, 1))
+    known = few >= 0
+    assert few[known].bincount().tolist() == [7] * 10
+    assert torch.equal(few[known], full.train[1][known])
+    assert (few[~known] == -1).all()
+    assert not torch.equal(few, other)
+    assert prepared.few_labels(full, 7).test is full.test
+
+
+@pytest.fixture(scope="module")
+def named() -> dict[str, data.Dataset]:
+    return {key: prepared.captions(language=key) for key in ("en", "zh", "both")}
+
+
+def test_captions_are_the_names_of_the_pictures(emoji, named):
+    for split in SPLITS:
+        x, notes = getattr(emoji, split)[0], emoji.notes[split]
+        both = getattr(named["both"], split)
+        for i, key in enumerate(("en", "zh")):
+            pictures, tokens = getattr(named[key], split)
+            assert torch.equal(pictures, x)
+            assert torch.equal(both[0][i::2], x)
+            assert torch.equal(both[1][i::2], tokens)
+            assert named[key].notes[split] == notes == named["both"].notes[split][i::2]
+            decode = named[key].tokenizer.decode
+            for row, note in zip(tokens, notes, strict=True):
+                known = UNKNOWN not in row
+                assert (decode(row.tolist()) == getattr(note, key)) is known
+                assert known or split != "train"
+
+
+def test_captions_are_rows_of_tokens_of_one_vocabulary(named):
+    assert len({d.tokenizer.to_json() for d in named.values()}) == 1
+    for d in named.values():
+        assert isinstance(d.tokenizer, Tokenizer)
+        assert d.classes == ()
+        for split in SPLITS:
+            x, tokens = getattr(d, split)
+            assert tokens.shape == (len(x), prepared.PROMPT)
+            assert tokens.dtype == torch.int64
+            assert 0 <= tokens.min() <= tokens.max() < d.tokenizer.size
+            ends = (tokens == EOS).int()
+            assert torch.equal(ends.sum(1), torch.ones(len(x), dtype=torch.long))
+            after = ends.cumsum(1) - ends > 0
+            assert torch.equal(tokens == PAD, after), "padding after the end, and nowhere else"
+
+
+def test_captions_know_the_words_of_training_alone(named):
+    d = named["both"]
+    seen = {word.casefold() for n in d.notes["train"] for word in n.en.replace("-", " ").split()}
+    known = {word.casefold() for word in d.tokenizer.words}
+    assert seen <= known
+    assert d.train[1].unique().tolist() == [PAD, EOS, *range(len(SPECIALS), d.tokenizer.size)]
+    unseen = {w for n in d.notes["test"] for w in n.en.replace("-", " ").split()} - seen
+    assert "penguin" in unseen
+    with pytest.raises(ValueError, match="'penguin'"):
+        rows(d.tokenizer, ["red penguin"], 16, strict=True)
+
+
+@pytest.mark.parametrize("style", ["noto", "fluent"])
+def test_captions_of_one_style(emoji, style):
+    d = prepared.captions(language="zh", style=style, length=20)
+    assert d.shape == (3, 32, 32)
+    for split in SPLITS:
+        kept = [k for k, note in enumerate(emoji.notes[split]) if note.style == style]
+        assert torch.equal(getattr(d, split)[0], getattr(emoji, split)[0][kept])
+        assert {note.style for note in d.notes[split]} == {style}
+        assert getattr(d, split)[1].shape == (len(kept), 20)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"language": "fr"}, "'fr'.*en, zh, both"),
+        ({"style": "apple"}, "'apple'.*noto, fluent, both"),
+        ({"length": 4}, "tokens with EOS; rows are 4"),
+    ],
+)
+def test_captions_that_do_not_exist_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        prepared.captions(**options)
