@@ -227,7 +227,7 @@ def test_transposed_convolutions_undo_the_shape_of_convolutions() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": (4,), "latent": 0}, "latent must be at least 1, but got 0"),
+        ({"shape": (4,), "latent": 0}, "got latent=0; latent must be a whole number, at least 1"),
         ({"shape": (4,), "latent": 2, "net": "cnn"}, "'cnn'.*linear, mlp, conv"),
         ({"shape": (1, 9, 9), "latent": 2, "net": "conv"}, "divisible by 4"),
         ({"shape": (4,), "latent": 2, "net": "conv"}, "images"),
@@ -249,7 +249,7 @@ def test_impossible_data_and_settings_are_refused() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             model.encode(x)
-    with pytest.raises(ValueError, match="sigma must be positive, but got 0"):
+    with pytest.raises(ValueError, match=r"got sigma=0\.0; sigma must be positive"):
         DenoisingAutoencoder(shape=(4,), latent=2, sigma=0.0)
     with pytest.raises(ValueError, match="0 < k < 4"):
         PPCA.fit(torch.randn(9, 4), 4)
