@@ -72,8 +72,8 @@ def made_masks(features: int, hidden: Sequence[int], outputs: int) -> list[Tenso
 class MaskedMLP(nn.Module):
     """A perceptron whose ``outputs`` numbers for each feature see only the features before it.
 
-    With ``reverse`` the last feature comes first. All see the ``context`` numbers, which are given
-    beside the features.
+    With ``reverse`` the last feature comes first. The numbers for all features but the first see
+    the ``context`` numbers as well, which are given beside the features.
     """
 
     def __init__(

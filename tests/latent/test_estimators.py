@@ -42,7 +42,7 @@ def test_score_function_gradient_has_the_same_mean_and_the_stated_variance() -> 
 
 @pytest.mark.equation("eq-vae-score")
 def test_a_step_has_a_gradient_only_for_the_score_function() -> None:
-    """∂/∂μ of P(z > 0) is the density of N(μ, σ²) at 0, which the derivative of a step never sees."""
+    """∂/∂μ of P(z > 0) is the density of N(μ, σ²) at 0; the derivative of a step is 0."""
     eps = torch.randn(400_000, generator=torch.Generator().manual_seed(0))
     draws = score_function_gradient(lambda z: (z > 0).double(), 0.4, 0.9, eps)[:, 0]
     exact = torch.distributions.Normal(0.4, 0.9).log_prob(torch.zeros(())).exp()
