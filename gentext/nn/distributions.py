@@ -274,5 +274,8 @@ def make_likelihood(
     ``levels`` are for "logistic", ``scale`` is for "normal".
     """
     kind: Any = chosen("likelihood", name, LIKELIHOODS)
-    options = {"logistic": {"levels": levels}, "normal": {"scale": scale}}
+    options: dict[str, dict[str, Any]] = {
+        "logistic": {"levels": levels},
+        "normal": {"scale": scale},
+    }
     return kind(shape, **options.get(name, {}))
