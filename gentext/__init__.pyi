@@ -9,6 +9,7 @@ from .adversarial import f_divergence as f_divergence
 from .adversarial import gan as gan
 from .adversarial import gan_nets as gan_nets
 from .adversarial import objectives as objectives
+from .adversarial import players as players
 from .adversarial import spectral as spectral
 from .adversarial.gan import GAN as GAN
 from .adversarial.gan import ImageGAN as ImageGAN

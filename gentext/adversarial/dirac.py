@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gentext.adversarial.objectives import OBJECTIVES, PENALTIES, checked_penalties
+from gentext.core import check_count, chosen
 
 State = Float[Tensor, "*n 2"]
 NONE: Mapping[str, float] = {}
@@ -33,7 +34,7 @@ def dirac_gan_field(
 
     Equation: :eq:`eq-gan-dirac`
     """
-    losses = OBJECTIVES[_checked(objective)]
+    losses = chosen("objective", objective, OBJECTIVES)
     if state.dim() == 0 or state.shape[-1] != 2:
         raise ValueError(f"got a state of shape {tuple(state.shape)}; give (..., 2): θ and ψ")
 
@@ -68,13 +69,14 @@ def play(
     follows its field, or an average m = momentum m + (1 − momentum) field, which begins at 0.
     """
     _check_momentum(momentum)
-    if steps < 0 or not 0 < eta < math.inf:
-        raise ValueError(f"got steps={steps}, eta={eta}; give steps >= 0 and eta above 0")
+    check_count("steps", steps, 0)
+    if not 0 < eta < math.inf:
+        raise ValueError(f"got eta={eta}; eta must be a finite number above 0")
     path, speed = [state], torch.zeros_like(state)
+    turns = [[False, True], [True, False]] if alternating else [[True, True]]  # do θ and ψ move?
     for _ in range(steps):
-        for who in ((1,), (0,)) if alternating else ((0, 1),):
+        for moves in torch.tensor(turns, device=state.device):
             field = dirac_gan_field(state, objective, penalties)
-            moves = torch.tensor([player in who for player in range(2)], device=state.device)
             speed = torch.where(moves, momentum * speed + (1 - momentum) * field, speed)
             state = torch.where(moves, state + eta * speed, state)
         path.append(state)
@@ -115,9 +117,3 @@ def momentum_roots(eigenvalue: complex, eta: float, momentum: float) -> tuple[co
 def _check_momentum(momentum: float) -> None:
     if not -1 < momentum < 1:
         raise ValueError(f"got momentum={momentum}; give a number between -1 and 1")
-
-
-def _checked(objective: str) -> str:
-    if objective not in OBJECTIVES:
-        raise ValueError(f"unknown objective {objective!r}: choose one of {', '.join(OBJECTIVES)}")
-    return objective

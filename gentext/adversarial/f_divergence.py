@@ -3,9 +3,8 @@
 An f-divergence D_f(p ‖ q) = Σ q f(p/q) needs densities. Its dual form needs only draws of both: a
 supremum over functions T of two means, reached by T = f'(p/q).
 
-Notation: ``p``, ``q`` (k,) probabilities of the same k points; ``f`` convex with f(1) = 0, ``of``
-its conjugate f*(t) = sup_u (t u − f(u)), ``output`` a map of all numbers onto those where f* is
-finite; u = p/q.
+Notation: ``p``, ``q`` (k,) probabilities of the same k points; ``f`` convex with f(1) = 0, u = p/q;
+f*(t) = sup_u (t u − f(u)) the convex conjugate of f; T or ``t`` (k,) the critic's values.
 
 Source: Nguyen et al., IEEE Transactions on Information Theory 2010; Nowozin et al., NeurIPS 2016.
 """
@@ -21,67 +20,69 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from gentext.core import chosen
 from gentext.core.shapes import Scalar
 
 Probabilities = Float[Tensor, "k"]
-TOTAL = 0.01  # what may be missing of a sum of 1, such as the tails that a grid leaves out
+TOLERANCE = 0.01  # what may be missing of a sum of 1, such as the tails that a grid leaves out
 
 
-class Conjugate(NamedTuple):
-    """A convex f and what belongs to it; ``of`` is +∞ where the supremum is."""
+class Divergence(NamedTuple):
+    """A convex f with f(1) = 0, and what its divergence is computed from."""
 
     f: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]  # f', also at 0 and at infinity
-    of: Callable[[Tensor], Tensor]
-    output: Callable[[Tensor], Tensor]
-    of_output: Callable[[Tensor], Tensor]  # in one, which stays finite where the two do not
-    each: Callable[[Tensor, Tensor], Tensor]  # q f(p/q), also where p or q is 0
+    conjugate: Callable[[Tensor], Tensor]  # f*, infinite where its supremum is
+    output: Callable[[Tensor], Tensor]  # maps all numbers onto those where f* is finite
+    conjugate_of_output: Callable[[Tensor], Tensor]  # finite also where one after the other is not
+    pointwise: Callable[[Tensor, Tensor], Tensor]  # q f(p/q), also where p or q is 0
 
 
-def _to_middle(p: Tensor, q: Tensor) -> Tensor:
+def _kl_to_middle(p: Tensor, q: Tensor) -> Tensor:
     """p log(p/m) of each point, with m = (p + q)/2."""
     m = (p + q) / 2
     return torch.xlogy(p, p) - torch.xlogy(p, torch.where(m > 0, m, 1))
 
 
 def _chi2(p: Tensor, q: Tensor) -> Tensor:
+    """(p − q)²/q of each point."""
     shared = q > 0
     inside = (p - q).square() / torch.where(shared, q, 1)
     return torch.where(shared, inside, torch.where(p > 0, math.inf, 0.0))
 
 
-CONJUGATES: dict[str, Conjugate] = {
-    "kl": Conjugate(
-        lambda u: torch.xlogy(u, u),
-        lambda u: 1 + u.log(),
-        lambda t: (t - 1).exp(),
-        lambda v: v,
-        lambda v: (v - 1).exp(),
-        lambda p, q: torch.xlogy(p, p) - torch.xlogy(p, q),
+DIVERGENCES: dict[str, Divergence] = {
+    "kl": Divergence(
+        f=lambda u: torch.xlogy(u, u),
+        slope=lambda u: 1 + u.log(),
+        conjugate=lambda t: (t - 1).exp(),
+        output=lambda v: v,
+        conjugate_of_output=lambda v: (v - 1).exp(),
+        pointwise=lambda p, q: torch.xlogy(p, p) - torch.xlogy(p, q),
     ),
-    "reverse-kl": Conjugate(
-        lambda u: -u.log(),
-        lambda u: -1 / u,
-        lambda t: -1 - (-t.clamp_max(0)).log(),
-        lambda v: -(-v).exp(),
-        lambda v: v - 1,
-        lambda p, q: torch.xlogy(q, q) - torch.xlogy(q, p),
+    "reverse-kl": Divergence(
+        f=lambda u: -u.log(),
+        slope=lambda u: -1 / u,
+        conjugate=lambda t: -1 - (-t.clamp_max(0)).log(),
+        output=lambda v: -(-v).exp(),
+        conjugate_of_output=lambda v: v - 1,
+        pointwise=lambda p, q: torch.xlogy(q, q) - torch.xlogy(q, p),
     ),
-    "chi2": Conjugate(
-        lambda u: (u - 1).square(),
-        lambda u: 2 * (u - 1),
-        lambda t: t.clamp_min(-2) + t.clamp_min(-2).square() / 4,
-        lambda v: softplus(v) - 2,
-        lambda v: softplus(v).square() / 4 - 1,
-        _chi2,
+    "chi2": Divergence(
+        f=lambda u: (u - 1).square(),
+        slope=lambda u: 2 * (u - 1),
+        conjugate=lambda t: t.clamp_min(-2) + t.clamp_min(-2).square() / 4,
+        output=lambda v: softplus(v) - 2,
+        conjugate_of_output=lambda v: softplus(v).square() / 4 - 1,
+        pointwise=_chi2,
     ),
-    "gan": Conjugate(
-        lambda u: torch.xlogy(u, u) - (u + 1) * (u + 1).log() + math.log(4),
-        lambda u: -(1 / u).log1p(),
-        lambda t: -(-torch.expm1(t.clamp_max(0))).log() - math.log(4),
-        lambda v: -softplus(-v),
-        lambda v: softplus(v) - math.log(4),
-        lambda p, q: _to_middle(p, q) + _to_middle(q, p) + (q - p) * math.log(2),
+    "gan": Divergence(
+        f=lambda u: torch.xlogy(u, u) - (u + 1) * (u + 1).log() + math.log(4),
+        slope=lambda u: -(1 / u).log1p(),
+        conjugate=lambda t: -(-torch.expm1(t.clamp_max(0))).log() - math.log(4),
+        output=lambda v: -softplus(-v),
+        conjugate_of_output=lambda v: softplus(v) - math.log(4),
+        pointwise=lambda p, q: _kl_to_middle(p, q) + _kl_to_middle(q, p) + (q - p) * math.log(2),
     ),
 }
 
@@ -93,8 +94,8 @@ def f_divergence(p: Probabilities, q: Tensor, name: str) -> Scalar:
 
     Equation: :eq:`eq-gan-fgan`
     """
-    _check_laws(p, q)
-    return _conjugate(name).each(p, q).sum()
+    _check_distributions(p, q)
+    return chosen("divergence", name, DIVERGENCES).pointwise(p, q).sum()
 
 
 def variational_bound(t: Tensor, p: Probabilities, q: Tensor, name: str) -> Scalar:
@@ -102,17 +103,18 @@ def variational_bound(t: Tensor, p: Probabilities, q: Tensor, name: str) -> Scal
 
     Equation: :eq:`eq-gan-fgan`
     """
-    _check_laws(p, q)
-    of_data = torch.where(p > 0, p * t, 0)
-    return (of_data - torch.where(q > 0, q * _conjugate(name).of(t), 0)).sum()
+    _check_distributions(p, q)
+    conjugate = chosen("divergence", name, DIVERGENCES).conjugate
+    under_p = torch.where(p > 0, p * t, 0)
+    return (under_p - torch.where(q > 0, q * conjugate(t), 0)).sum()
 
 
 def optimal_critic(p: Probabilities, q: Tensor, name: str) -> Probabilities:
-    """T = f'(p/q), at which the bound is tight; f'(1) where both laws have nothing.
+    """T = f'(p/q), at which the bound is tight; f'(1) where both are 0.
 
     Equation: :eq:`eq-gan-fgan`
     """
-    return _conjugate(name).slope(torch.where(p + q > 0, p / q, 1))
+    return chosen("divergence", name, DIVERGENCES).slope(torch.where(p + q > 0, p / q, 1))
 
 
 def optimal_discriminator(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -130,8 +132,8 @@ def js_divergence(p: Probabilities, q: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-js`
     """
-    _check_laws(p, q)
-    return (_to_middle(p, q) + _to_middle(q, p)).sum() / 2
+    _check_distributions(p, q)
+    return (_kl_to_middle(p, q) + _kl_to_middle(q, p)).sum() / 2
 
 
 def total_variation(p: Probabilities, q: Tensor) -> Scalar:
@@ -139,7 +141,7 @@ def total_variation(p: Probabilities, q: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-hinge`
     """
-    _check_laws(p, q)
+    _check_distributions(p, q)
     return (p - q).abs().sum() / 2
 
 
@@ -148,43 +150,39 @@ def le_cam(p: Probabilities, q: Tensor) -> Scalar:
 
     Equation: :eq:`eq-gan-ls`
     """
-    _check_laws(p, q)
+    _check_distributions(p, q)
     both = p + q
     return ((p - q).square() / torch.where(both > 0, both, 1)).sum()
 
 
 def wasserstein1(x: Probabilities, p: Tensor, q: Tensor) -> Scalar:
-    """W₁ = ∫ abs(F_p − F_q) of laws on the points ``x`` of a line, in the units of x.
+    """W₁ = ∫ abs(F_p − F_q) of distributions on the points ``x`` of a line, in the units of x.
 
     Equation: :eq:`eq-gan-w1`
 
     Source: Villani, Topics in Optimal Transportation, 2003.
     """
-    _check_laws(p, q)
+    _check_distributions(p, q)
     if x.shape != p.shape:
-        raise ValueError(f"got points {tuple(x.shape)} for laws {tuple(p.shape)}; give one of each")
+        raise ValueError(
+            f"got points {tuple(x.shape)} for distributions {tuple(p.shape)}; give one of each"
+        )
     order = x.argsort()
     gap = (p - q)[order].cumsum(0)[:-1].abs()
     return (gap * x[order].diff()).sum()
 
 
-def _conjugate(name: str) -> Conjugate:
-    if name not in CONJUGATES:
-        raise ValueError(f"unknown divergence {name!r}: choose one of {', '.join(CONJUGATES)}")
-    return CONJUGATES[name]
-
-
-def _check_laws(p: Tensor, q: Tensor) -> None:
+def _check_distributions(p: Tensor, q: Tensor) -> None:
     """ValueError unless both are probabilities of the same points, up to 1 % of a sum of 1."""
     if p.dim() != 1 or p.shape != q.shape:
         raise ValueError(
-            f"got laws of shapes {tuple(p.shape)} and {tuple(q.shape)}; give (k,) probabilities of "
-            "the same k points"
+            f"got distributions of shapes {tuple(p.shape)} and {tuple(q.shape)}; give (k,) "
+            "probabilities of the same k points"
         )
-    for law in (p.detach(), q.detach()):
-        total, least = float(law.sum()), float(law.min())
-        if not (abs(total - 1) < TOTAL and least >= 0):
+    for given in (p.detach(), q.detach()):
+        total, least = float(given.sum()), float(given.min())
+        if not (abs(total - 1) < TOLERANCE and least >= 0):
             raise ValueError(
-                f"got a law with sum {total:g} and least value {least:g}; probabilities are at "
-                "least 0 and sum to 1: p / p.sum()"
+                f"got a distribution with sum {total:g} and least value {least:g}; probabilities "
+                "are at least 0 and sum to 1: p / p.sum()"
             )

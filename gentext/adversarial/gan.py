@@ -6,14 +6,13 @@ needs a density: all that is asked of the generator is that it can be differenti
 
 Notation: ``z`` codes of standard normal noise, ``x`` examples, G(z) samples, a(x) the critic's
 value, of which σ(a) is the probability of data where the objective speaks of one; ``y`` labels,
-where there are ``classes``; p the law of the data, q that of the samples.
+where there are ``classes``; p the distribution of the data, q that of the samples.
 
 Source: Goodfellow et al., NeurIPS 2014; the objectives as in ``objectives``.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -22,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gentext.adversarial import gan_nets as nets
 from gentext.adversarial.objectives import (
     OBJECTIVES,
     PENALTIES,
@@ -30,14 +28,18 @@ from gentext.adversarial.objectives import (
     checked_penalties,
     slopes,
 )
-from gentext.core import Model, at_least_single, check_count, check_examples, check_labels
+from gentext.adversarial.players import players
+from gentext.core import (
+    Model,
+    at_least_single,
+    check_count,
+    check_counts,
+    check_examples,
+    check_labels,
+    chosen,
+    evaluating,
+)
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
-
-NETS: dict[str, tuple[type[nets.Generator], type[nets.Critic]]] = {
-    "mlp": (nets.MLPGenerator, nets.MLPCritic),
-    "dcgan": (nets.ConvGenerator, nets.ConvCritic),
-    "residual": (nets.ResidualGenerator, nets.ResidualCritic),
-}
 
 
 class GAN(Model):
@@ -73,18 +75,17 @@ class GAN(Model):
         **options: Any,
     ) -> None:
         super().__init__()
-        _check_choice("objective", objective, OBJECTIVES)
-        check_count("latent", latent)
-        check_count("critic_steps", critic_steps)
+        self.objective = chosen("objective", objective, OBJECTIVES)
+        check_counts(latent=latent, critic_steps=critic_steps)
         check_count("classes", classes, 0)
         self.shape, self.latent, self.classes = _sides(shape), latent, classes
-        self.critic_steps, self.objective = critic_steps, OBJECTIVES[objective]
+        self.critic_steps = critic_steps
         given = self.objective.penalties if penalties is None else penalties
         self.penalties = checked_penalties(given)
         if isinstance(critic, str):
             options = {"spectral": objective == "hinge"} | options
-        sizes = {"generator": (self.shape, latent, classes), "critic": (self.shape, classes)}
-        self.generator, self.critic = _networks([generator, critic], sizes, options)
+        sizes: dict[str, Any] = {"shape": self.shape, "latent": latent, "classes": classes}
+        self.generator, self.critic = players(generator, critic, **sizes, options=options)
 
     def turns(self) -> dict[str, Iterable[nn.Parameter]]:
         """The critic's and the generator's."""
@@ -151,7 +152,7 @@ class GAN(Model):
         return self.objective.generator(real, value)
 
     def encode(self, x: Batch) -> Flat:
-        """What the critic's last layer sees of examples: (n, features)."""
+        """The features of examples that the critic's last layer sees: (n, features)."""
         self._check_values(x)
         features: Any = getattr(self.critic, "features", None)
         if features is None:
@@ -159,13 +160,15 @@ class GAN(Model):
                 f"a {type(self.critic).__name__} as critic has no features(x) to encode with; give "
                 "it that method, or use score"
             )
-        return features(self._inner(x))
+        with evaluating(self.critic):  # so that the estimates of spectral norms stay as they are
+            return features(self._inner(x))
 
     def score(self, x: Batch, y: Labels | None = None) -> PerExample:
         """The critic's value of each example, (n,)."""
         labels = () if y is None else (y,)
         self.check(x, *labels)
-        return _judged(self.critic(self._inner(x), *labels), x)
+        with evaluating(self.critic):
+            return _judged(self.critic(self._inner(x), *labels), x)
 
     def decode(self, z: Codes, y: Labels | None = None) -> Batch:
         """The examples of codes, with labels where the model has them."""
@@ -268,42 +271,6 @@ def _great_circles(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     return lengths * (angle.cos() * a + angle.sin() * across)
 
 
-def _networks(
-    given: list[str | nn.Module], sizes: Mapping[str, tuple[Any, ...]], options: Mapping[str, Any]
-) -> list[Any]:
-    """Both networks, those given by name built from what they take of ``options``."""
-    built: list[Any] = list(given)
-    known: set[str] = set()
-    for place, (net, (role, size)) in enumerate(zip(given, sizes.items(), strict=True)):
-        if isinstance(net, nn.Module):
-            continue
-        _check_choice(role, net, NETS)
-        make = NETS[net][place]
-        signature = inspect.signature(make.__init__).parameters.values()
-        taken = [p.name for p in signature if p.kind is p.KEYWORD_ONLY]
-        known |= set(taken)
-        own = {key: _own(key, v, place) for key, v in options.items() if key in taken}
-        built[place] = make(*size, **own)
-    if odd := sorted(options.keys() - known):
-        raise ValueError(
-            f"got {', '.join(odd)}; these networks take {', '.join(sorted(known)) or 'no options'}"
-        )
-    return built
-
-
-def _own(key: str, value: Any, place: int) -> Any:
-    """The generator's (0) or the critic's (1) part of an option."""
-    if key == "spectral":
-        if not isinstance(value, bool):
-            raise ValueError(f"got spectral={value!r}; it is True or False, of the critic")
-        return value
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return value
-    if len(value) != 2:
-        raise ValueError(f"got {key}={value!r}; give a number, or a pair: generator and critic")
-    return value[place]
-
-
 def _sides(shape: Sequence[int]) -> tuple[int, ...]:
     if not isinstance(shape, Sequence) or not shape:
         raise ValueError(f"got shape={shape!r}; give the sides of one example, such as (1, 28, 28)")
@@ -320,8 +287,3 @@ def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:
         )
     for y in labels:
         check_labels(y, n, classes)
-
-
-def _check_choice(what: str, given: str, allowed: Iterable[str]) -> None:
-    if given not in allowed:
-        raise ValueError(f"unknown {what} {given!r}: choose one of {', '.join(allowed)}")

@@ -3,8 +3,9 @@
 A generator maps codes to examples, a critic examples to one number each. Neither normalises its
 features over the batch: the penalties on the critic's slope speak of one example at a time. With
 ``spectral`` the weight of every layer of a critic is divided by its largest singular value. So a
-perceptron without waves and labels cannot change faster than its input; where a weight is used as a
-convolution, beside a shortcut or after waves, its slope is restrained but has another bound.
+perceptron without Fourier features and labels cannot change faster than its input; where a weight
+is used as a convolution, beside a shortcut or after such features, its slope is restrained but has
+another bound.
 
 Notation: ``z`` (n, latent) codes; ``x`` examples as the networks see them, images in [−1, 1];
 ``y`` (n,) labels of ``classes`` classes, None where there are none; W a matrix of weights, σ₁ its
@@ -27,23 +28,22 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentext.adversarial.spectral import SpectralNorm, spectral_norm
-from gentext.core import check_count, plain_precision
+from gentext.core import check_count, check_counts, evaluating, plain_precision
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample
 from gentext.nn.nets import zeros
 
 SMALLEST = 7  # the resolution is halved until no side is longer
 SLOPE = 0.2  # of the activations below 0
 GROUPS = 8  # of the normalisations in the generator
-WAVES = 64  # of each kind
+FREQUENCIES = 64  # of the sines and of the cosines among the Fourier features
 Layers = list[nn.Module]
 
 
 def largest_slope(net: nn.Module) -> float:
     """The product of σ₁ of all layers: a perceptron with such layers is nowhere steeper.
 
-    FourierFeatures x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²); estimates of spectral norms stay as
-    they are.
-    Raises ValueError for other layers with weights.
+    The Fourier features x, sin(Wx), cos(Wx) count √(1 + σ₁(W)²); estimates of spectral norms stay
+    as they are. Raises ValueError for other layers with weights.
 
     Equation: :eq:`eq-gan-specnorm`
     """
@@ -54,16 +54,14 @@ def largest_slope(net: nn.Module) -> float:
             raise ValueError(
                 f"got a network with a {type(m).__name__}: the bound is of perceptrons"
             )
-    training = [m for m in net.modules() if m.training]
-    net.eval()
-    linear = [_norm(m.weight) for m in net.modules() if isinstance(m, nn.Linear)]
-    waves = [math.hypot(1, _norm(m.w)) for m in net.modules() if isinstance(m, FourierFeatures)]
-    for m in training:
-        m.training = True
-    return math.prod(linear + waves)
+    with evaluating(net):
+        linear = [_norm(m.weight) for m in net.modules() if isinstance(m, nn.Linear)]
+    fourier = [math.hypot(1, _norm(m.w)) for m in net.modules() if isinstance(m, FourierFeatures)]
+    return math.prod(linear + fourier)
 
 
 def _norm(weight: Tensor) -> float:
+    """σ₁ of a matrix."""
     return float(torch.linalg.matrix_norm(weight.detach(), 2))
 
 
@@ -110,7 +108,8 @@ class Critic(nn.Module):
 class FourierFeatures(nn.Module):
     """x, sin(Wx) and cos(Wx) for a random W of standard deviation ``frequencies``, which stays.
 
-    Perceptrons learn slowly what changes fast; of waves they make it easily.
+    A perceptron learns slowly what changes fast with its inputs, and quickly what changes slowly
+    with these waves.
 
     Source: Tancik et al., NeurIPS 2020.
     """
@@ -119,10 +118,10 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, inputs: int, frequencies: float) -> None:
         super().__init__()
-        self.register_buffer("w", frequencies * torch.randn(inputs, WAVES))
-        self.outputs = inputs + 2 * WAVES
+        self.register_buffer("w", frequencies * torch.randn(inputs, FREQUENCIES))
+        self.outputs = inputs + 2 * FREQUENCIES
 
-    def forward(self, x: Flat) -> Float[Tensor, "n waves"]:
+    def forward(self, x: Flat) -> Float[Tensor, "n features"]:
         """Numbers of shape (n, outputs)."""
         with plain_precision(x):  # a phase of many turns has no digits to lose
             x = x.to(torch.promote_types(x.dtype, self.w.dtype))
@@ -131,9 +130,10 @@ class FourierFeatures(nn.Module):
 
 
 class MLPGenerator(Generator):
-    """A perceptron of ``layers`` hidden layers of ``hidden`` units, after waves of the codes.
+    """A perceptron of ``layers`` hidden layers of ``hidden`` units.
 
-    ``frequencies`` is the standard deviation of the waves' frequencies, 0 for none.
+    Its inputs are the codes, or their Fourier features, of ``frequencies`` with this standard
+    deviation; 0 for none.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class MLPGenerator(Generator):
 
 
 class MLPCritic(Critic):
-    """A perceptron of ``layers`` hidden layers of ``hidden`` units, after waves of the examples."""
+    """A perceptron like ``MLPGenerator``, of examples or their Fourier features."""
 
     def __init__(
         self,
@@ -262,22 +262,21 @@ class ResidualCritic(Critic):
 def _perceptron(
     inputs: int, hidden: int, layers: int, frequencies: float, spectral: bool = False
 ) -> Layers:
-    """Linear layers, each followed by an activation, after waves where there are frequencies."""
-    check_count("hidden", hidden)
-    check_count("layers", layers)
+    """Linear layers with an activation after each, of Fourier features where there are any."""
+    check_counts(hidden=hidden, layers=layers)
     if not 0 <= frequencies < math.inf:
-        raise ValueError(f"got frequencies={frequencies}; give a finite number, 0 for no waves")
+        raise ValueError(f"got frequencies={frequencies}; give a finite number, 0 for none")
     wrap = spectral_norm if spectral else nn.Identity()
-    waves = [FourierFeatures(inputs, frequencies)] if frequencies else []
-    sizes = [waves[0].outputs if waves else inputs, *[hidden] * layers]
+    fourier = [FourierFeatures(inputs, frequencies)] if frequencies else []
+    sizes = [fourier[0].outputs if fourier else inputs, *[hidden] * layers]
     pairs = [(wrap(nn.Linear(a, b)), nn.LeakyReLU(SLOPE)) for a, b in pairwise(sizes)]
-    return [*waves, *(part for pair in pairs for part in pair)]
+    return [*fourier, *(part for pair in pairs for part in pair)]
 
 
 def _resolutions(
     shape: Sequence[int], channels: int, least: int = 0
 ) -> tuple[int, tuple[int, int]]:
-    """How often the sides of images are halved, and what they are then."""
+    """How often sides are halved, at least ``least`` times, and the height and width left."""
     check_count("channels", channels)
     if len(shape) != 3:
         raise ValueError(

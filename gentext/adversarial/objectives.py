@@ -2,10 +2,11 @@
 
 A critic gives every example a number, high for data and low for samples. Each objective is a pair
 of losses, functions of these numbers alone; with the best critic, each is a divergence between the
-law of the data and that of the samples (see ``f_divergence``).
+distribution of the data and that of the samples (see ``f_divergence``).
 
 Notation: a(x) the critic's value of an example; ``real``, ``fake`` (n,) its values of data and of
-samples, a and b; D = σ(a) the probability that an example is real; p, q the laws of both.
+samples, a and b; D = σ(a) the probability that an example is real; p, q the distributions
+of both.
 
 Source: Goodfellow et al., NeurIPS 2014; Mao et al., ICCV 2017; Arjovsky et al., ICML 2017; Lim and
 Ye, 2017; Jolicoeur-Martineau, ICLR 2019; Huang et al., NeurIPS 2024 (relativistic, R1 and R2).
@@ -21,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from gentext.adversarial.f_divergence import CONJUGATES, Conjugate
-from gentext.core import at_least_single
+from gentext.adversarial.f_divergence import DIVERGENCES, Divergence
+from gentext.core import at_least_single, chosen
 from gentext.core.shapes import Batch, PerExample, Scalar
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -128,17 +129,17 @@ def _check_pairs(real: Tensor, fake: Tensor) -> None:
         )
 
 
-def _minus_bound(conjugate: Conjugate) -> Objective:
-    """Minus the variational bound of an f-divergence for the critic, its part of it for the other.
+def _minus_bound(divergence: Divergence) -> Objective:
+    """Minus the variational bound of an f-divergence for the critic; the generator's part of it.
 
     Equation: :eq:`eq-gan-fgan`
     """
 
     def critic(real: Tensor, fake: Tensor) -> Tensor:
-        return conjugate.of_output(fake).mean() - conjugate.output(real).mean()
+        return divergence.conjugate_of_output(fake).mean() - divergence.output(real).mean()
 
     def generator(real: Tensor, fake: Tensor) -> Tensor:
-        return -conjugate.of_output(fake).mean()
+        return -divergence.conjugate_of_output(fake).mean()
 
     return Objective(critic, generator)
 
@@ -157,7 +158,7 @@ OBJECTIVES: dict[str, Objective] = {
     "relativistic": Objective(
         relativistic_critic, relativistic_generator, True, {"r1": 1.0, "r2": 1.0}
     ),
-    **{f"f-{name}": _minus_bound(conjugate) for name, conjugate in CONJUGATES.items()},
+    **{f"f-{name}": _minus_bound(divergence) for name, divergence in DIVERGENCES.items()},
 }
 
 
@@ -209,8 +210,7 @@ def checked_penalties(given: Mapping[str, float]) -> dict[str, float]:
     if not isinstance(given, Mapping):
         raise ValueError(f"got penalties={given!r}; give weights by name, such as {{'r1': 0.1}}")
     for name, weight in given.items():
-        if name not in PENALTIES:
-            raise ValueError(f"unknown penalty {name!r}: choose one of {', '.join(PENALTIES)}")
+        chosen("penalty", name, PENALTIES)
         if not 0 <= weight < math.inf:
             raise ValueError(f"got a weight of {weight} for penalty {name!r}; give 0 or more")
     return {name: float(weight) for name, weight in given.items() if weight}

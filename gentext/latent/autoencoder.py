@@ -1,4 +1,4 @@
-"""Autoencoders: from principal components to denoising, and what a denoiser knows.
+"""Autoencoders: from principal components to denoising, and the score that a denoiser learns.
 
 Notation: ``x`` data, ``z`` code, f encoder, g decoder, r = g∘f reconstruction, ``x_t`` noisy data
 x + σε, ``sigma`` σ; U and ``variances`` λ are eigenvectors and eigenvalues of the covariance.
@@ -7,14 +7,14 @@ x + σε, ``sigma`` σ; U and ``variances`` λ are eigenvectors and eigenvalues 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from gentext.core import Model, check_examples
+from gentext.core import Model, check_count, check_examples, normal_like
 from gentext.core.shapes import Batch, Codes, Flat, PerExample, Scalar
 from gentext.nn.nets import Decoder, Encoder
 
@@ -114,16 +114,16 @@ class PPCA(nn.Module):
         m = w.T @ w + s2 * torch.eye(w.shape[1]).to(w)
         return torch.linalg.solve(m, w.T @ (x - self.mean).T).T, s2 * torch.linalg.inv(m)
 
+    def encode(self, x: Flat) -> MultivariateNormal:
+        """p(z | x), with batch shape (n,) and event shape (k,)."""
+        return MultivariateNormal(*self.posterior(x), validate_args=False)
+
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Flat:
         """``n`` draws of shape (n, d)."""
-        like: dict[str, Any] = {
-            "generator": generator,
-            "dtype": self.mean.dtype,
-            "device": self.mean.device,
-        }
-        z = torch.randn(n, self.weight.shape[1], **like)
-        noise = torch.randn(n, len(self.mean), **like)
-        return self.mean + z @ self.weight.T + self.variance.sqrt() * noise
+        d, k = self.weight.shape
+        z = normal_like(self.mean.new_empty(n, k), generator)
+        eps = normal_like(self.mean.new_empty(n, d), generator)
+        return self.mean + z @ self.weight.T + self.variance.sqrt() * eps
 
 
 class Autoencoder(Model):
@@ -137,8 +137,7 @@ class Autoencoder(Model):
         self, *, shape: tuple[int, ...], latent: int, hidden: int = 256, net: str = "mlp"
     ) -> None:
         super().__init__()
-        if latent < 1:
-            raise ValueError(f"latent must be at least 1, but got {latent}")
+        check_count("latent", latent)
         self.shape = tuple(shape)
         self.encoder = Encoder(shape, latent, hidden=hidden, net=net)
         self.decoder = Decoder(latent, shape, hidden=hidden, net=net)
@@ -169,7 +168,9 @@ class Autoencoder(Model):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """An autoencoder that sees x + σε and is asked for x; ``sigma`` is the noise's deviation.
+    """An autoencoder trained to give x back from x + σε.
+
+    Args: ``sigma`` the standard deviation σ of the noise; the others are those of ``Autoencoder``.
 
     Source: Vincent et al., ICML 2008.
     """
@@ -184,7 +185,7 @@ class DenoisingAutoencoder(Autoencoder):
         net: str = "mlp",
     ) -> None:
         if not sigma > 0:
-            raise ValueError(f"sigma must be positive, but got {sigma}")
+            raise ValueError(f"got sigma={sigma}; sigma must be positive")
         super().__init__(shape=shape, latent=latent, hidden=hidden, net=net)
         self.sigma = sigma
 
@@ -197,7 +198,7 @@ class DenoisingAutoencoder(Autoencoder):
         return denoising_error(self.reconstruct, x, x + self.sigma * torch.randn_like(x)).mean()
 
     def score(self, x_t: Batch) -> Batch:
-        """(r(x_t) − x_t)/σ²: what the denoiser says of ∇ log p_σ(x_t).
+        """(r(x_t) − x_t)/σ²: the denoiser's estimate of ∇ log p_σ(x_t).
 
         Equation: :eq:`eq-ae-tweedie`
         """

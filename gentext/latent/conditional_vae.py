@@ -7,85 +7,67 @@ U(x) the bound of log p(x) with the class summed out.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Categorical
 
-from gentext.core import check_labels
-from gentext.core.draws import drawing_from
+from gentext.core import check_count, drawing_from
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
-from gentext.latent.vae import VAE
+from gentext.latent.vae import VAE, Networks
 from gentext.nn.nets import Encoder
 
 
 class ConditionalVAE(VAE):
-    """p(x | y): a VAE whose encoder and decoder both see the class y of ``classes``.
+    """p(x | y): a VAE that must be given ``classes``, at least 2.
 
     Source: Sohn et al., NeurIPS 2015.
     """
 
-    least_label = 0
-
     def __init__(self, *, classes: int, **arguments) -> None:
-        if classes < 2:
-            raise ValueError(f"classes must be at least 2, but got {classes}")
-        if not isinstance(arguments.get("net", "mlp"), str):
-            raise ValueError("a model with labels builds its networks: give net by name")
-        self.__dict__["classes"] = classes
-        super().__init__(**arguments)
-
-    def sample(
-        self,
-        n: int,
-        y: Labels | None = None,
-        *,
-        mean: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Batch:
-        """``n`` draws of the classes ``y`` (n,); without ``y`` classes are drawn uniformly."""
-        if y is None:
-            with drawing_from(generator):
-                y = torch.randint(self.classes, (n,), device=self.prior.zero.device)
-        return super().sample(n, y, mean=mean, generator=generator)
-
-    def check(self, x: Tensor, *labels: Tensor) -> None:
-        """Raise ValueError where images or labels do not fit this model."""
-        self.likelihood.check(x)
-        for y in labels:
-            self.check_labels(y, len(x))
-
-    def check_labels(self, y: Tensor, n: int) -> None:
-        """Raise ValueError unless ``y`` are ``n`` class indices of this model."""
-        check_labels(y, n, self.classes, self.least_label)
+        check_count("classes", classes, 2)
+        super().__init__(classes=classes, **arguments)
 
 
 class SemiSupervisedVAE(ConditionalVAE):
     """M2: a conditional VAE with a classifier q(y | x), trained on few labels; y = −1 means none.
 
-    ``alpha`` weighs the classifier's log-likelihood on the labelled examples.
+    Args: ``alpha`` weighs the classifier's log-likelihood on the labelled examples; the others are
+    those of a VAE.
 
     Source: Kingma et al., NeurIPS 2014.
     """
 
     least_label = -1
 
-    def __init__(self, *, alpha: float = 1.0, **arguments) -> None:
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        latent: int,
+        classes: int,
+        hidden: int = 256,
+        net: Networks = "mlp",
+        alpha: float = 1.0,
+        **arguments,
+    ) -> None:
         if arguments.get("beta", 1.0) != 1.0:
             raise ValueError("the loss of M2 has no beta: leave it out")
-        super().__init__(**arguments)
+        networks: dict[str, Any] = {"hidden": hidden, "net": net}
+        super().__init__(shape=shape, latent=latent, classes=classes, **networks, **arguments)
         self.alpha = alpha
-        self.classifier = Encoder(
-            self.shape,
-            self.classes,
-            hidden=arguments.get("hidden", 256),
-            net=arguments.get("net", "mlp"),
-        )
+        self.classifier = Encoder(self.shape, classes, **networks)
 
     def classify(self, x: Batch) -> Categorical:
         """q(y | x)."""
         return Categorical(logits=self.classifier(x), validate_args=False)
+
+    def accuracy(self, x: Batch, y: Labels) -> Scalar:
+        """The share of the examples whose most probable class under q(y | x) is ``y``."""
+        self.check(x, y)
+        return (self.classify(x).logits.argmax(1) == y).float().mean()
 
     def joint_elbo(self, x: Batch, y: Labels) -> PerExample:
         """L(x, y), a lower bound of log p(x, y) in nats, with p(y) uniform."""

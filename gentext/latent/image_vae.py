@@ -1,6 +1,6 @@
-"""A VAE whose codes are maps: four times smaller than the image, with a few channels.
+"""A VAE whose codes are maps of a few channels, with a quarter of the image's height and width.
 
-Everything else is that of the VAE; its codes are the maps written as rows.
+Its codes z are these maps, flattened to rows; all else is that of the VAE.
 
 Notation: as in ``vae``; ``z`` (n, latent) with latent = c h w for maps of ``map`` = (c, h, w).
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from gentext.core import check_count
 from gentext.latent.vae import VAE
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder
@@ -19,7 +20,7 @@ from gentext.nn.nets import residual_decoder, residual_encoder
 class ImageVAE(VAE):
     """A convolutional VAE of images (c, h, w), h and w divisible by 4, without linear layers.
 
-    Args: ``channels`` of the maps; ``hidden`` of the networks, which are those of the VQ-VAE;
+    Args: ``channels`` of the maps; ``hidden`` channels of the networks, those of the VQ-VAE;
     ``likelihood``, ``levels``, ``scale`` and ``beta`` as for a VAE.
     """
 
@@ -39,10 +40,8 @@ class ImageVAE(VAE):
                 f"shape must be (c, h, w) with h and w divisible by 4, but got {tuple(shape)}: "
                 "crop or pad the images"
             )
-        if channels < 1 or hidden < 2:
-            raise ValueError(
-                f"got channels={channels} and hidden={hidden}; give at least 1 and at least 2"
-            )
+        check_count("channels", channels)
+        check_count("hidden", hidden, 2)
         maps = (channels, shape[1] // 4, shape[2] // 4)
         per_value = make_likelihood(likelihood, shape, levels=levels, scale=scale).per_value
         super().__init__(

@@ -16,8 +16,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gentext.core import Model, check_examples
-from gentext.core.draws import drawing_from
+from gentext.core import (
+    Model,
+    check_count,
+    check_counts,
+    check_examples,
+    check_labels,
+    drawing_from,
+)
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
 from gentext.nn.nets import Decoder, Encoder
@@ -28,14 +34,18 @@ Networks = str | tuple[nn.Module, nn.Module]
 class VAE(Model):
     """A latent-variable model p(z) p(x | z) trained with an encoder q(z | x).
 
+    With ``classes`` it is conditional: p(x | z, y) and q(z | x, y), where both networks see the
+    class y, and every method takes the labels of its examples.
+
     Args: ``shape`` of one example; ``latent`` size of z; ``hidden`` units; ``net`` "linear", "mlp",
     "conv" or a pair of modules, an encoder to (n, 2 latent) and a decoder to (n, m, *shape) with m
     numbers for each value of x (2 for "logistic", else 1); ``likelihood`` "bernoulli",
     "continuous-bernoulli", "normal" (standard deviation ``scale``; None: learned) or "logistic"
-    (``levels`` grey levels); ``beta`` the weight of the KL term in the loss.
+    (``levels`` grey levels); ``beta`` the weight of the KL term in the loss; ``classes`` the number
+    of classes, 0 for none.
     """
 
-    classes = 0  # the conditional models have labels as well
+    least_label = 0
 
     def __init__(
         self,
@@ -48,25 +58,26 @@ class VAE(Model):
         levels: int = 256,
         scale: float | None = None,
         beta: float = 1.0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"latent": latent, "hidden": hidden, "beta": beta}.items():
-            if not value >= (0 if name == "beta" else 1):
-                raise ValueError(f"{name} must be positive, but got {value}")
-        self.shape, self.latent, self.beta = tuple(shape), latent, beta
+        check_counts(latent=latent, hidden=hidden)
+        check_count("classes", classes, 0)
+        if not beta >= 0:
+            raise ValueError(f"got beta={beta}; beta must be at least 0")
+        if classes and not isinstance(net, str):
+            raise ValueError("a model with labels builds its networks: give net by name")
+        self.shape, self.latent, self.classes, self.beta = tuple(shape), latent, classes, beta
         self.prior = StandardNormal(latent)
         self.posterior = DiagonalNormal()
         self.likelihood = make_likelihood(likelihood, self.shape, levels=levels, scale=scale)
         if isinstance(net, str):
+            per_value = self.likelihood.per_value
             self.encoder: nn.Module = Encoder(
-                shape, 2 * latent, hidden=hidden, net=net, context=self.classes
+                shape, 2 * latent, hidden=hidden, net=net, context=classes
             )
             self.decoder: nn.Module = Decoder(
-                latent + self.classes,
-                shape,
-                hidden=hidden,
-                net=net,
-                per_value=self.likelihood.per_value,
+                latent + classes, shape, hidden=hidden, net=net, per_value=per_value
             )
         else:
             self.encoder, self.decoder = net
@@ -74,15 +85,11 @@ class VAE(Model):
     def encode(self, x: Batch, y: Labels | None = None) -> Independent:
         """q(z | x), a normal distribution with batch shape (n,) and event shape (latent,)."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
-        if y is None and not self.classes:
-            return self.posterior(self.encoder(x))
-        return self.posterior(self.encoder(x, self.one_hot(y, x)))
+        return self.posterior(self.encoder(x, *self._one_hot(y, x)))
 
     def decode(self, z: Codes, y: Labels | None = None) -> Independent:
         """p(x | z), with batch shape (n,) and event shape ``shape``."""
-        if y is not None or self.classes:
-            z = torch.cat([z, self.one_hot(y, z)], dim=1)
-        return self.likelihood(self.decoder(z))
+        return self.likelihood(self.decoder(torch.cat([z, *self._one_hot(y, z)], dim=1)))
 
     def elbo_terms(
         self,
@@ -96,8 +103,7 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-split`
         """
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, but got {samples}")
+        check_count("samples", samples)
         q = self.encode(x, y)
         with drawing_from(generator):
             z = q.rsample((samples,))
@@ -162,15 +168,14 @@ class VAE(Model):
         Source: Burda et al., ICLR 2016.
         """
         self.check(x, *([] if y is None else [y]))
-        if k < 1 or chunk < 1:
-            raise ValueError(f"k and chunk must be at least 1, but got {k} and {chunk}")
+        check_counts(k=k, chunk=chunk)
         bounds = []
         for i in range(0, len(x), chunk):
             part, label = x[i : i + chunk], None if y is None else y[i : i + chunk]
             total = torch.full_like(part.flatten(1)[:, 0], -math.inf)
-            each = max(1, chunk // len(part))
-            for start in range(0, k, each):
-                log_w = self.log_weights(part, label, k=min(each, k - start), generator=generator)
+            draws = max(1, chunk // len(part))
+            for start in range(0, k, draws):
+                log_w = self.log_weights(part, label, k=min(draws, k - start), generator=generator)
                 total = torch.logaddexp(total, log_w.logsumexp(0))
             bounds.append(total - math.log(k))
         return torch.cat(bounds)
@@ -184,7 +189,14 @@ class VAE(Model):
         mean: bool = False,
         generator: torch.Generator | None = None,
     ) -> Batch:
-        """``n`` draws x ~ p(x | z), z ~ p(z); with ``mean`` the noise-free E[x | z] instead."""
+        """``n`` draws x ~ p(x | z), z ~ p(z); with ``mean`` the noise-free E[x | z] instead.
+
+        They are of the classes ``y`` (n,) where the model has classes; without ``y`` classes are
+        drawn uniformly.
+        """
+        if y is None and self.classes:
+            with drawing_from(generator):
+                y = torch.randint(self.classes, (n,), device=self.prior.zero.device)
         with drawing_from(generator):
             p = self.decode(self.prior().sample((n,)), y)
             return p.mean if mean else p.sample()
@@ -199,8 +211,7 @@ class VAE(Model):
         self, a: Batch, b: Batch, steps: int = 8, y: Labels | None = None
     ) -> Float[Tensor, "n steps *event"]:
         """E[x | z] along the straight lines of codes from each of ``a`` to each of ``b``."""
-        if steps < 2:
-            raise ValueError(f"steps must be at least 2, both ends counted, but got {steps}")
+        check_count("steps", steps, 2)  # both ends are counted
         start, end = self.encode(a, y).mean, self.encode(b, y).mean
         t = torch.linspace(0, 1, steps).to(start)[:, None]
         z = start[:, None] + t * (end - start)[:, None]
@@ -208,18 +219,25 @@ class VAE(Model):
         return self.decode(z.flatten(0, 1), labels).mean.unflatten(0, (len(a), steps))
 
     def check(self, x: Tensor, *labels: Tensor) -> None:
-        """Raise ValueError where the data do not fit this model."""
-        if labels:
+        """Raise ValueError where examples or labels do not fit this model."""
+        if labels and not self.classes:
             raise ValueError("this model takes no labels: use ConditionalVAE, or leave them out")
         self.likelihood.check(x)
+        for y in labels:
+            check_labels(y, len(x), self.classes, self.least_label)
 
-    def one_hot(self, y: Labels | None, like: Tensor) -> Flat:
-        """Labels (n,) as vectors (n, classes); ValueError for a model without, or none given."""
+    def _one_hot(self, y: Labels | None, like: Tensor) -> tuple[Flat, ...]:
+        """Labels (n,) as vectors (n, classes), nothing for a model without classes.
+
+        Raises ValueError for labels that such a model is given, or that another one lacks.
+        """
+        if y is None and not self.classes:
+            return ()
         if not self.classes:
             raise ValueError("this model takes no labels: use ConditionalVAE")
         if y is None:
             raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
-        return F.one_hot(y, self.classes).to(like)
+        return (F.one_hot(y, self.classes).to(like),)
 
     def _log_likelihood(
         self, x: Batch, z: Float[Tensor, "k n z"], y: Labels | None = None
@@ -245,19 +263,18 @@ class IWAE(VAE):
     """
 
     def __init__(self, *, k: int = 5, **arguments) -> None:
-        if k < 1:
-            raise ValueError(f"k must be at least 1, but got {k}")
+        check_count("k", k)
         if arguments.get("beta", 1.0) != 1.0:
             raise ValueError("the importance-weighted bound has no beta: leave it out, or use VAE")
         super().__init__(**arguments)
         self.k = k
 
-    def loss(self, x: Batch) -> Scalar:
+    def loss(self, x: Batch, y: Labels | None = None) -> Scalar:
         """Minus the K-sample bound, the mean over the batch, in nats.
 
         Equation: :eq:`eq-vae-iwae`
         """
-        return -importance_bound(self.log_weights(x, k=self.k)).mean()
+        return -importance_bound(self.log_weights(x, y, k=self.k)).mean()
 
 
 @torch.no_grad()

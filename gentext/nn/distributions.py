@@ -8,7 +8,7 @@ gives one number an example, in nats.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from torch.distributions import (
     constraints,
 )
 
-from gentext.core import check_examples
+from gentext.core import at_least_single, check_examples, chosen
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
 
 
@@ -76,7 +76,7 @@ class DiagonalNormal(nn.Module):
 
         The log-variance is kept within ±30, where its exponential and its logarithm are finite.
         """
-        mean, log_var = _at_least_float32(parameters).chunk(2, dim=-1)
+        mean, log_var = at_least_single(parameters).chunk(2, dim=-1)
         log_var = log_var.clamp(-30, 30)
         normal = Normal(mean, (log_var / 2).exp(), validate_args=False)
         return Independent(normal, 1, validate_args=False)
@@ -131,9 +131,9 @@ class DiscretizedLogistic(Distribution):
 
 
 class Likelihood(nn.Module):
-    """p(x | z): makes a distribution of a decoder's output of shape (n, ``per_value``, *shape)."""
+    """p(x | z), made of a decoder's output: ``per_value`` numbers for each value of an example."""
 
-    per_value = 1  # how many numbers the decoder gives for each value of x
+    per_value = 1
     low, high = -math.inf, math.inf  # what values of x the distribution admits
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -152,7 +152,7 @@ class Likelihood(nn.Module):
                 f"{type(self).__name__} needs a decoder's output of shape (n, {wanted}), but got "
                 f"{tuple(parameters.shape)}: give {self.per_value} numbers for each value of x"
             )
-        return _at_least_float32(parameters)
+        return at_least_single(parameters)
 
     def event(self, distribution: Distribution) -> Independent:
         """``distribution`` with the dimensions of one example declared as its event."""
@@ -162,7 +162,8 @@ class Likelihood(nn.Module):
 class NormalImage(Likelihood):
     """N(x; x̂, s²I) with one standard deviation s, fixed (``scale=``) or learned (None).
 
-    A learned s starts at 0.1: codes that die under too much noise early on rarely come back.
+    A learned s starts at 0.1: with a large one, codes that carry nothing in the first steps of
+    training rarely carry anything later.
 
     Equation: :eq:`eq-vae-mse`
     """
@@ -257,7 +258,7 @@ class DiscretizedLogisticMixture(Likelihood):
             )
 
 
-LIKELIHOODS = {
+LIKELIHOODS: dict[str, type[Likelihood]] = {
     "normal": NormalImage,
     "bernoulli": BernoulliImage,
     "continuous-bernoulli": ContinuousBernoulliImage,
@@ -268,16 +269,13 @@ LIKELIHOODS = {
 def make_likelihood(
     name: str, shape: tuple[int, ...], *, levels: int = 256, scale: float | None = None
 ) -> Likelihood:
-    """The likelihood called ``name`` for examples of ``shape``; ValueError for an unknown name."""
-    if name not in LIKELIHOODS:
-        raise ValueError(f"unknown likelihood {name!r}: choose one of {', '.join(LIKELIHOODS)}")
-    if name == "logistic":
-        return DiscretizedLogisticMixture(shape, levels)
-    if name == "normal":
-        return NormalImage(shape, scale)
-    return LIKELIHOODS[name](shape)
+    """The likelihood called ``name`` for examples of ``shape``; ValueError for an unknown name.
 
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    """``x`` in single precision when a network in half precision made it: sums need the digits."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    ``levels`` are for "logistic", ``scale`` is for "normal".
+    """
+    kind: Any = chosen("likelihood", name, LIKELIHOODS)
+    options: dict[str, dict[str, Any]] = {
+        "logistic": {"levels": levels},
+        "normal": {"scale": scale},
+    }
+    return kind(shape, **options.get(name, {}))

@@ -1,4 +1,7 @@
-"""Perceptrons whose numbers for a feature see only the features before it, and their reading.
+"""Masked perceptrons: their numbers for a feature depend only on the features before it.
+
+Notation: ``x`` (n, d) examples of D features, numbered in their order; m_k the number of a hidden
+unit, up to which it sees the features; h the values of a layer's units.
 
 Source: Germain et al., MADE, ICML 2015.
 """
@@ -9,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gentext.core.shapes import Context, Flat, PerExample
@@ -31,7 +34,7 @@ class MaskedLinear(nn.Linear):
 
 
 def to_columns(net: nn.Sequential, x: Flat) -> Float[Tensor, "out n"]:
-    """What a perceptron makes of examples, as columns instead of rows.
+    """The numbers of a perceptron for examples, as columns instead of rows.
 
     So the numbers for one value lie together for all examples, and what follows runs along memory.
     """
@@ -46,17 +49,22 @@ def to_columns(net: nn.Sequential, x: Flat) -> Float[Tensor, "out n"]:
     return torch.addmm(last.bias[:, None], weight, x.t())
 
 
+def unit_numbers(size: int, features: int) -> Int[Tensor, "units"]:
+    """The numbers m_k = 1 + (k mod (features − 1)) of the ``size`` units of a hidden layer."""
+    return 1 + torch.arange(size) % max(1, features - 1)
+
+
 def made_masks(features: int, hidden: Sequence[int], outputs: int) -> list[Tensor]:
     """The masks by which ``outputs`` numbers for feature d depend on features before d only.
 
-    Unit k has number m_k = 1 + (k mod (features − 1)), and input d the number d = 1, 2, ...: a unit
-    takes from those of smaller or equal number, an output only from smaller ones (Germain et al.
-    2015). The first outputs of all features come first, then the second ones, and so on.
+    Input d has the number d = 1, 2, ...: a unit takes from those of smaller or equal number, an
+    output only from smaller ones. The first outputs of all features come first, then the second
+    ones, and so on.
 
     Equation: :eq:`eq-ar-made`
     """
     order = torch.arange(1, features + 1)
-    numbers = [order, *(1 + torch.arange(size) % max(1, features - 1) for size in hidden)]
+    numbers = [order, *(unit_numbers(size, features) for size in hidden)]
     masks = [(after[:, None] >= before).float() for before, after in pairwise(numbers)]
     return [*masks, (order.repeat(outputs)[:, None] > numbers[-1]).float()]
 
@@ -64,8 +72,8 @@ def made_masks(features: int, hidden: Sequence[int], outputs: int) -> list[Tenso
 class MaskedMLP(nn.Module):
     """A perceptron whose ``outputs`` numbers for each feature see only the features before it.
 
-    With ``reverse`` the last feature comes first. All see the ``context`` numbers, which are given
-    beside the features.
+    With ``reverse`` the last feature comes first. The numbers for all features but the first see
+    the ``context`` numbers as well, which are given beside the features.
     """
 
     def __init__(
@@ -79,10 +87,10 @@ class MaskedMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.features, self.outputs = features, outputs
-        self.order = [features - 1 - d if reverse else d for d in range(features)]
         if not hidden:
             raise ValueError("got hidden=(); give the size of at least one layer")
+        self.features, self.outputs = features, outputs
+        self.order = [features - 1 - d if reverse else d for d in range(features)]
         first, *others, last = made_masks(features, hidden, outputs)
         last = last.unflatten(0, (outputs, features))[:, self.order].flatten(0, 1)
         first = torch.cat([first[:, self.order], torch.ones(len(first), context)], 1)
@@ -110,32 +118,37 @@ class Reader:
     """
 
     def __init__(self, net: MaskedMLP, n: int, context: Context | None) -> None:
-        layers = [layer for layer in net.layers if isinstance(layer, MaskedLinear)]
-        features, self.d = net.features, 0
-        columns = torch.tensor(net.order)  # of the layer's inputs, as they are read
-        self.layers, self.ends = [], []
-        for layer in layers[:-1]:
-            numbers = torch.arange(layer.out_features) % max(1, features - 1)
-            rows = numbers.argsort(stable=True)
-            weight = layer.mask * layer.weight
-            bias = layer.bias[rows, None]
-            if layer is layers[0] and context is not None:
-                bias = bias + weight[rows, features:] @ context.t()
-            ends = numbers.bincount(minlength=features).cumsum(0).tolist()
-            sizes = [end - start for start, end in pairwise([0, *ends])]
-            self.layers.append((weight[rows][:, columns].split(sizes), bias.split(sizes)))
-            self.ends.append(ends)
-            columns = rows
-        last = layers[-1]
-        shape = (net.outputs, features, -1)
-        weights = (last.mask * last.weight)[:, columns].view(shape)[:, net.order]
+        *hidden, last = [layer for layer in net.layers if isinstance(layer, MaskedLinear)]
+        self.d = 0  # how many features are read
+        self.layers: list[tuple[Sequence[Tensor], Sequence[Tensor]]] = []  # weights, biases
+        self.ends: list[list[int]] = []  # how many units of a layer are known after each feature
+        known = torch.tensor(net.order)  # the inputs of a layer in the order in which they are
+        for layer in hidden:
+            known = self._sort(layer, known, net.features, None if self.layers else context)
+        shape = (net.outputs, net.features, -1)
+        weights = (last.mask * last.weight)[:, known].view(shape)[:, net.order]
         self.weights, self.biases = weights.unbind(1), last.bias.view(shape)[:, net.order].unbind(1)
         # What is known at each layer: one tensor to write into, or parts for gradients.
-        sizes = [features, *(ends[-1] for ends in self.ends)]
+        sizes = [net.features, *(ends[-1] for ends in self.ends)]
         self.known = [last.weight.new_empty(size, n) for size in sizes]
         self.parts: list[list[Tensor]] | None = (
             [[] for _ in sizes] if torch.is_grad_enabled() else None
         )
+
+    def _sort(
+        self, layer: MaskedLinear, known: Tensor, features: int, context: Context | None
+    ) -> Tensor:
+        """Cut a hidden layer into the units that each feature adds; returns their order."""
+        numbers = unit_numbers(layer.out_features, features)
+        rows = numbers.argsort(stable=True)
+        weight, bias = layer.mask * layer.weight, layer.bias[rows, None]
+        if context is not None:
+            bias = bias + weight[rows, features:] @ context.t()
+        ends = (numbers - 1).bincount(minlength=features).cumsum(0).tolist()
+        sizes = [end - start for start, end in pairwise([0, *ends])]
+        self.layers.append((weight[rows][:, known].split(sizes), bias.split(sizes)))
+        self.ends.append(ends)
+        return rows
 
     def parameters(self) -> Float[Tensor, "out n"]:
         """The numbers for the next feature, which all features read so far determine."""

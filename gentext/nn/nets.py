@@ -1,6 +1,9 @@
-"""Networks that the chapters share: perceptrons, convolutional encoders and decoders.
+"""Networks that the families share: perceptrons, encoders and decoders, residual convolutions.
 
-Each takes and gives plain tensors; what the numbers mean is the model's business.
+Each takes tensors and gives tensors; what the numbers mean is said by the model that uses it.
+
+Notation: ``x`` examples of ``shape``, images (c, h, w); ``z`` codes; ``hidden`` units of a layer,
+or channels of a convolution.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gentext.core import check_count, check_dropout, chosen
 from gentext.core.shapes import Batch, Flat
 
 NETWORKS = ("linear", "mlp", "conv")
@@ -28,8 +32,7 @@ def mlp(
 
 def stacked(linear: Sequence[nn.Module], dropout: float) -> nn.Sequential:
     """The layers with SiLU between them, and ``dropout`` after each SiLU if there is any."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"got dropout={dropout}; it is a share from 0 to below 1")
+    check_dropout(dropout)
     between: list[nn.Module] = [nn.SiLU(), nn.Dropout(dropout)] if dropout else [nn.SiLU()]
     first, *others = linear
     return nn.Sequential(first, *(part for layer in others for part in (*between, layer)))
@@ -121,8 +124,8 @@ def transposed_convolutions(
 
 def check_network(net: str, shape: Sequence[int], hidden: int) -> None:
     """Raise ValueError unless ``net`` is known and fits examples of ``shape``."""
-    if net not in NETWORKS:
-        raise ValueError(f"unknown net {net!r}: choose one of {', '.join(NETWORKS)}")
+    chosen("net", net, NETWORKS)
+    check_count("hidden", hidden)
     if net == "conv" and (len(shape) != 3 or shape[1] % 4 or shape[2] % 4):
         raise ValueError(
             f"net='conv' needs images (c, h, w) with h and w divisible by 4, but got shape "
@@ -140,7 +143,7 @@ def zeros(layer: nn.Conv2d | nn.Linear) -> nn.Module:
 
 
 class Residual(nn.Module):
-    """x + f(x), f two convolutions."""
+    """x + f(x), where f has two convolutions that keep the shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

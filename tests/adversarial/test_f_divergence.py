@@ -12,7 +12,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from gentext.adversarial.f_divergence import (
-    CONJUGATES,
+    DIVERGENCES,
     f_divergence,
     js_divergence,
     le_cam,
@@ -31,8 +31,8 @@ GRID = torch.linspace(-14, 14, 8001, dtype=F64)
 STEP = float(GRID[1] - GRID[0])
 
 
-def laws(k: int = 6) -> tuple[Tensor, Tensor]:
-    """Two laws on k points."""
+def distributions(k: int = 6) -> tuple[Tensor, Tensor]:
+    """Two distributions on k points."""
     return torch.randn(k).softmax(0), torch.randn(k).softmax(0)
 
 
@@ -42,7 +42,7 @@ def normal(mean: float, std: float) -> Tensor:
 
 
 def value(log_d: Tensor, log_not: Tensor, p: Tensor, q: Tensor) -> Tensor:
-    """V for laws given on points, D by its logarithm and that of 1 − D."""
+    """V for distributions given on points, D by its logarithm and that of 1 − D."""
     return (p * log_d + q * log_not).sum()
 
 
@@ -52,14 +52,14 @@ def test_the_best_discriminator_beats_those_beside_it() -> None:
     p, q = log_p.exp() * STEP, log_q.exp() * STEP
     logits = torch.logit(optimal_discriminator(log_p, log_q).clamp(1e-15, 1 - 1e-15))
 
-    def of(logits: Tensor) -> float:
+    def value_of(logits: Tensor) -> float:
         log_d = torch.nn.functional.logsigmoid
         return float(value(log_d(logits), log_d(-logits), p, q))
 
-    best = of(logits)
+    best = value_of(logits)
     for _ in range(20):
         other = logits + 0.3 * torch.randn(()) * torch.sin(GRID + torch.randn(()))
-        assert of(other) < best
+        assert value_of(other) < best
 
 
 @pytest.mark.equation("eq-gan-dstar")
@@ -93,13 +93,13 @@ def test_the_value_at_the_best_discriminator_is_the_jensen_shannon_divergence() 
 
 
 @pytest.mark.equation("eq-gan-js")
-def test_of_laws_without_a_common_point_it_is_log_2_and_of_equal_ones_0() -> None:
+def test_of_distributions_without_a_common_point_it_is_log_2_and_of_equal_ones_0() -> None:
     p, q = torch.tensor([0.25, 0.75, 0, 0]), torch.tensor([0, 0, 0.5, 0.5])
     assert float(js_divergence(p, q)) == pytest.approx(math.log(2), abs=1e-12)
     assert float(js_divergence(p, p)) == 0
 
 
-def test_the_value_of_equal_laws_is_minus_2_log_2() -> None:
+def test_the_value_of_equal_distributions_is_minus_2_log_2() -> None:
     zero = torch.zeros(5)
     assert float(game_value(zero, zero)) == pytest.approx(-2 * math.log(2))
 
@@ -108,14 +108,14 @@ REFERENCE = {
     "kl": lambda p, q: (p * (p / q).log()).sum(),
     "reverse-kl": lambda p, q: (q * (q / p).log()).sum(),
     "chi2": lambda p, q: ((p - q) ** 2 / q).sum(),
-    "gan": lambda p, q: (q * CONJUGATES["gan"].f(p / q)).sum(),
+    "gan": lambda p, q: (q * DIVERGENCES["gan"].f(p / q)).sum(),
 }
 
 
 @pytest.mark.equation("eq-gan-fgan")
-@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_an_f_divergence_is_the_top_of_its_bound(name: str) -> None:
-    p, q = laws()
+    p, q = distributions()
     divergence = f_divergence(p, q, name)
     torch.testing.assert_close(divergence, REFERENCE[name](p, q), atol=1e-12, rtol=0)
     best = optimal_critic(p, q, name)
@@ -127,26 +127,28 @@ def test_an_f_divergence_is_the_top_of_its_bound(name: str) -> None:
 
 
 @pytest.mark.equation("eq-gan-fgan")
-@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_the_conjugate_is_the_largest_gap_between_a_line_and_f(name: str) -> None:
-    conjugate = CONJUGATES[name]
+    divergence = DIVERGENCES[name]
     u = torch.linspace(-7, 7, 200_001).exp()
-    for t in conjugate.output(torch.tensor([-1.5, -0.2, 0.4, 1.0])):
-        searched = (t * u - conjugate.f(u)).max()
-        torch.testing.assert_close(conjugate.of(t), searched, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(conjugate.f(torch.ones(())), torch.zeros(()))
+    for t in divergence.output(torch.tensor([-1.5, -0.2, 0.4, 1.0])):
+        searched = (t * u - divergence.f(u)).max()
+        torch.testing.assert_close(divergence.conjugate(t), searched, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(divergence.f(torch.ones(())), torch.zeros(()))
 
 
 @pytest.mark.equation("eq-gan-fgan")
-@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_the_conjugate_after_the_last_step_is_the_same_in_one(name: str) -> None:
-    conjugate, v = CONJUGATES[name], torch.linspace(-6, 6, 25)
-    torch.testing.assert_close(conjugate.of_output(v), conjugate.of(conjugate.output(v)))
+    divergence, v = DIVERGENCES[name], torch.linspace(-6, 6, 25)
+    torch.testing.assert_close(
+        divergence.conjugate_of_output(v), divergence.conjugate(divergence.output(v))
+    )
 
 
 @pytest.mark.equation("eq-gan-fgan")
-def test_divergences_of_laws_with_empty_points() -> None:
-    """Points that one law lacks, and one that both lack: finite where the divergence is."""
+def test_divergences_of_distributions_with_empty_points() -> None:
+    """Points that one lacks, and one that both lack: finite where the divergence is."""
     p, q = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.5, 0.0])
     two = math.log(2)
     expected = {"kl": two, "reverse-kl": math.inf, "chi2": 1.0}
@@ -162,15 +164,15 @@ def test_divergences_of_laws_with_empty_points() -> None:
 
 
 @pytest.mark.equation("eq-gan-fgan")
-@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_gradients_of_divergences_are_those_of_their_definitions(name: str) -> None:
-    pair = [law.requires_grad_() for law in laws()]
+    pair = [p.requires_grad_() for p in distributions()]
     ours = torch.autograd.grad(f_divergence(*pair, name), pair)
     torch.testing.assert_close(ours, torch.autograd.grad(REFERENCE[name](*pair), pair))
 
 
 @pytest.mark.equation("eq-gan-fgan")
-@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 @pytest.mark.parametrize(
     ("p", "q"),
     [([0.0, 1.0], [0.5, 0.5]), ([0.5, 0.5], [1.0, 0.0]), ([0.3, 0.7, 0.0], [0.6, 0.4, 0.0])],
@@ -187,12 +189,14 @@ def test_the_bound_is_tight_where_points_are_empty(
 
 @pytest.mark.equation("eq-gan-fgan")
 def test_the_conjugate_is_infinite_outside_its_domain_and_flat_below_chi2() -> None:
-    p, q = laws(3)
+    p, q = distributions(3)
     for name in ("reverse-kl", "gan"):
         outside = torch.tensor([1.0, -1.0, -1.0])
-        assert float(CONJUGATES[name].of(outside)[0]) == math.inf
+        assert float(DIVERGENCES[name].conjugate(outside)[0]) == math.inf
         assert float(variational_bound(outside, p, q, name)) == -math.inf
-    assert float(CONJUGATES["chi2"].of(torch.tensor(-6.0))) == -1  # its supremum is at u = 0
+    assert (
+        float(DIVERGENCES["chi2"].conjugate(torch.tensor(-6.0))) == -1
+    )  # its supremum is at u = 0
 
 
 def test_a_ratio_too_large_for_single_precision_does_no_harm() -> None:
@@ -203,7 +207,7 @@ def test_a_ratio_too_large_for_single_precision_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("measure", [js_divergence, total_variation, le_cam])
-def test_what_is_no_law_is_refused(measure) -> None:
+def test_what_is_no_distribution_is_refused(measure) -> None:
     half = torch.tensor([0.5, 0.5])
     for other in (
         torch.tensor([2.0, 2.0]),
@@ -215,7 +219,7 @@ def test_what_is_no_law_is_refused(measure) -> None:
                 measure(*pair)
     with pytest.raises(ValueError, match=r"\(2,\) and \(1,\).*same k points"):
         measure(half, torch.ones(1))
-    with pytest.raises(ValueError, match=r"points \(3,\) for laws \(2,\)"):
+    with pytest.raises(ValueError, match=r"points \(3,\) for distributions \(2,\)"):
         wasserstein1(torch.arange(3.0), half, half)
     with pytest.raises(ValueError, match="sum to 1"):
         wasserstein1(half, half, 2 * half)
@@ -225,7 +229,7 @@ def test_what_is_no_law_is_refused(measure) -> None:
 def test_wasserstein_agrees_with_both_linear_programs() -> None:
     """The cheapest plan, the steepest allowed critic, and the areas between the two sums."""
     n = 8
-    (p, q), x = laws(n), torch.randn(n)
+    (p, q), x = distributions(n), torch.randn(n)
     ours = float(wasserstein1(x, p, q))
     cost = (x[:, None] - x).abs().numpy()
     rows = np.kron(np.eye(n), np.ones(n))
@@ -242,14 +246,14 @@ def test_wasserstein_agrees_with_both_linear_programs() -> None:
 
 @pytest.mark.equation("eq-gan-hinge")
 def test_total_variation_is_the_largest_gap_of_an_event() -> None:
-    p, q = laws(7)
+    p, q = distributions(7)
     events = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 7)
     assert float(total_variation(p, q)) == pytest.approx(float((events @ (p - q)).max()))
 
 
 @pytest.mark.equation("eq-gan-ls")
 def test_le_cam_is_twice_the_chi_square_to_the_middle() -> None:
-    p, q = laws()
+    p, q = distributions()
     m = (p + q) / 2
     torch.testing.assert_close(le_cam(p, q), ((p - m) ** 2 / m).sum() * 2)
     apart = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.0, 0.0, 1.0])
@@ -257,6 +261,6 @@ def test_le_cam_is_twice_the_chi_square_to_the_middle() -> None:
 
 
 def test_unknown_divergences_list_the_known() -> None:
-    p, q = laws()
+    p, q = distributions()
     with pytest.raises(ValueError, match=r"'jeffreys'.*reverse-kl"):
         f_divergence(p, q, "jeffreys")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from gentext.adversarial.f_divergence import (
-    CONJUGATES,
+    DIVERGENCES,
     f_divergence,
     js_divergence,
     le_cam,
@@ -43,7 +43,7 @@ STEP = float(GRID[1] - GRID[0])
 COUNTS = torch.tensor([[9, 4, 1, 6], [2, 5, 8, 5]])  # of four points among data and samples
 
 
-def laws() -> tuple[Tensor, Tensor]:
+def distributions() -> tuple[Tensor, Tensor]:
     p, q = COUNTS / COUNTS.sum(1, keepdim=True)
     return p, q
 
@@ -75,7 +75,7 @@ def test_the_value_is_minus_twice_the_cross_entropy() -> None:
 @pytest.mark.equation("eq-gan-js")
 @pytest.mark.parametrize("objective", ["minimax", "non-saturating"])
 def test_the_best_critic_is_the_log_ratio_and_its_value_the_divergence(objective: str) -> None:
-    p, q = laws()
+    p, q = distributions()
     loss, critic = least(objective)
     torch.testing.assert_close(critic, (p / q).log(), atol=1e-5, rtol=0)
     assert loss == pytest.approx(2 * math.log(2) - 2 * float(js_divergence(p, q)), abs=1e-9)
@@ -120,7 +120,7 @@ def test_what_the_generators_losses_descend_at_a_frozen_best_critic(loss, kl: fl
 
 @pytest.mark.equation("eq-gan-ls")
 def test_the_best_critic_of_least_squares_is_a_probability() -> None:
-    p, q = laws()
+    p, q = distributions()
     loss, critic = least("least-squares")
     torch.testing.assert_close(critic, p / (p + q), atol=1e-7, rtol=0)
     assert loss == pytest.approx(0.25 - float(le_cam(p, q)) / 8, abs=1e-9)
@@ -131,8 +131,8 @@ def test_the_best_critic_of_least_squares_is_a_probability() -> None:
 
 
 @pytest.mark.equation("eq-gan-hinge")
-def test_the_best_critic_of_hinge_says_which_law_is_larger() -> None:
-    p, q = laws()
+def test_the_best_critic_of_hinge_says_which_distribution_is_larger() -> None:
+    p, q = distributions()
     best = (p - q).sign()
     value = hinge(*spread(best))
     assert float(value) == pytest.approx(2 * (1 - float(total_variation(p, q))))
@@ -143,7 +143,7 @@ def test_the_best_critic_of_hinge_says_which_law_is_larger() -> None:
 @pytest.mark.equation("eq-gan-pairs")
 def test_the_best_relativistic_critic_is_the_log_ratio_too() -> None:
     """Its value is that of telling p ⊗ q from q ⊗ p, enumerated."""
-    p, q = laws()
+    p, q = distributions()
     pairs = (p[:, None] * q, q[:, None] * p)
     critic = torch.zeros(4, requires_grad=True)
 
@@ -153,7 +153,9 @@ def test_the_best_relativistic_critic_is_the_log_ratio_too() -> None:
         return relativistic_critic(first.flatten(), second.flatten())
 
     value = float(minimize(loss, [critic], 2000))
-    expected = math.log(2) - float(js_divergence(*(law.flatten() for law in pairs)))
+    expected = math.log(2) - float(
+        js_divergence(*(distribution.flatten() for distribution in pairs))
+    )
     assert value == pytest.approx(expected, abs=1e-9)
     ratio = (p / q).log()
     found = critic.detach()
@@ -168,15 +170,17 @@ def test_the_relativistic_losses_ask_the_same_question_with_both_answers() -> No
 
 
 @pytest.mark.equation("eq-gan-fgan")
-@pytest.mark.parametrize("name", CONJUGATES)
+@pytest.mark.parametrize("name", DIVERGENCES)
 def test_the_best_critics_of_f_gans_measure_their_divergences(name: str) -> None:
-    p, q = laws()
+    p, q = distributions()
     loss, critic = least(f"f-{name}")
     assert -loss == pytest.approx(float(f_divergence(p, q, name)), abs=1e-8)
-    conjugate = CONJUGATES[name]
-    torch.testing.assert_close(conjugate.output(critic), conjugate.slope(p / q), atol=2e-4, rtol=0)
+    divergence = DIVERGENCES[name]
+    torch.testing.assert_close(
+        divergence.output(critic), divergence.slope(p / q), atol=2e-4, rtol=0
+    )
     real, fake = spread(critic)
-    mine = OBJECTIVES[f"f-{name}"].generator(real, fake) + conjugate.output(real).mean()
+    mine = OBJECTIVES[f"f-{name}"].generator(real, fake) + divergence.output(real).mean()
     assert float(mine) == pytest.approx(-loss)
 
 
@@ -221,7 +225,7 @@ def test_slopes_of_numbers_and_of_labelled_examples() -> None:
 @pytest.mark.equation("eq-gan-w1")
 def test_the_mean_gap_of_the_steepest_allowed_critic_is_wasserstein() -> None:
     """On a line it rises where more of q lies to the left, and falls elsewhere."""
-    p, q = laws()
+    p, q = distributions()
     x = torch.tensor([0.0, 0.7, 1.0, 2.5])
     rises = ((q - p).cumsum(0)[:-1].sign() * x.diff()).cumsum(0)
     best = torch.cat([torch.zeros(1), rises])

@@ -365,31 +365,6 @@ def images(n: int) -> Tensor:
 MAKERS = [image_vae, vqvae, flat_vae]
 
 
-def test_the_maps_of_an_image_vae_are_its_codes_in_another_shape() -> None:
-    """Shifting an image by four pixels shifts the map by one, away from the edges."""
-    model = image_vae(shape=(1, 32, 32)).double()
-    assert model.map == (3, 8, 8)
-    assert model.latent == 192
-    x = torch.zeros(2, 1, 32, 32)
-    x[0, 0, 12:16, 12:16] = 1
-    x[1, 0, 16:20, 12:16] = 1
-    first, second = model.encode(x).mean.view(2, 3, 8, 8)
-    torch.testing.assert_close(second[:, 3:6], first[:, 2:5])
-    assert not first[:, 3:6].allclose(first[:, 2:5])
-    z = torch.randn(1, 3, 8, 8)
-    p = model.decode(z.flatten(1)).base_dist
-    moved = model.decode(z.roll(1, 2).flatten(1)).base_dist
-    torch.testing.assert_close(moved.loc[0, 0, 16:20], p.loc[0, 0, 12:16])
-    x = torch.randint(17, (4, 1, 32, 32)) / 16
-    torch.testing.assert_close(
-        model.elbo(x).mean(), model.elbo(x, samples=20).mean(), rtol=0.02, atol=0
-    )
-    colour = image_vae(shape=(3, 8, 8)).double()
-    assert colour.sample(2).shape == (2, 3, 8, 8)
-    likelihood = image_vae(likelihood="normal", scale=0.2).likelihood
-    assert float(likelihood.log_scale.exp()) == pytest.approx(0.2)
-
-
 @pytest.mark.parametrize("make", MAKERS)
 def test_codes_are_those_of_the_autoencoder(make: Any) -> None:
     model, x = latent(make), images(5)
@@ -666,10 +641,6 @@ def test_bad_input_is_refused() -> None:
     for odd in ({"class": "Linear"}, {"class": "Model"}, {"class": "load"}, {}):
         with pytest.raises(ValueError, match="give a model, or a dict whose class is one of"):
             built(odd)
-    with pytest.raises(ValueError, match="divisible by 4"):
-        image_vae(shape=(1, 8, 10))
-    with pytest.raises(ValueError, match="channels=0 and hidden=8"):
-        image_vae(channels=0)
     for z in (torch.ones(5), torch.tensor([1.0, math.nan]), torch.ones(1)):
         with pytest.raises(ValueError, match="is the autoencoder trained"):
             latent_scale(z)

@@ -18,6 +18,7 @@ from oracles import (
 )
 from torch import Tensor
 
+from gentext.core import Bound, Density, Encodes, Samples
 from gentext.latent.autoencoder import (
     PPCA,
     Autoencoder,
@@ -216,18 +217,10 @@ def test_small_noise_adds_the_jacobian_and_the_curvature_term() -> None:
     assert abs(float((expected(0.01) - base) / 1e-4 - jacobian)) > 1e-2  # it alone is not enough
 
 
-def test_transposed_convolutions_undo_the_shape_of_convolutions() -> None:
-    for shape in ((1, 8, 8), (3, 16, 16), (1, 28, 28)):
-        model = Autoencoder(shape=shape, latent=4, hidden=32, net="conv").double()
-        x = torch.rand(2, *shape)
-        assert model.encode(x).shape == (2, 4)
-        assert model.reconstruct(x).shape == x.shape
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": (4,), "latent": 0}, "latent must be at least 1, but got 0"),
+        ({"shape": (4,), "latent": 0}, "got latent=0; latent must be a whole number, at least 1"),
         ({"shape": (4,), "latent": 2, "net": "cnn"}, "'cnn'.*linear, mlp, conv"),
         ({"shape": (1, 9, 9), "latent": 2, "net": "conv"}, "divisible by 4"),
         ({"shape": (4,), "latent": 2, "net": "conv"}, "images"),
@@ -249,9 +242,33 @@ def test_impossible_data_and_settings_are_refused() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             model.encode(x)
-    with pytest.raises(ValueError, match="sigma must be positive, but got 0"):
+    with pytest.raises(ValueError, match=r"got sigma=0\.0; sigma must be positive"):
         DenoisingAutoencoder(shape=(4,), latent=2, sigma=0.0)
     with pytest.raises(ValueError, match="0 < k < 4"):
         PPCA.fit(torch.randn(9, 4), 4)
     with pytest.raises(ValueError, match="flatten"):
         principal_components(torch.randn(9, 2, 2))
+
+
+def test_capabilities_are_those_that_exist() -> None:
+    model = Autoencoder(shape=(4,), latent=2)
+    assert isinstance(model, Encodes)
+    assert not isinstance(model, Samples | Bound | Density)
+    ppca = PPCA.fit(correlated(50, 4), 2)
+    assert isinstance(ppca, Density)
+    assert isinstance(ppca, Samples)
+    assert isinstance(ppca, Encodes)
+    assert not isinstance(ppca, Bound)
+
+
+@pytest.mark.equation("eq-vae-linpost")
+def test_codes_of_ppca_follow_bayes() -> None:
+    """log p(z | x) = log p(z) + log p(x | z) − log p(x), for any z."""
+    model = PPCA.fit(correlated(50, 4), 2)
+    x, z = torch.randn(7, 4), torch.randn(7, 2)
+    normal = torch.distributions.Normal
+    prior = normal(0.0, 1.0).log_prob(z).sum(1)
+    mean = model.mean + z @ model.weight.T
+    likelihood = normal(mean, model.variance.sqrt()).log_prob(x).sum(1)
+    expected = prior + likelihood - model.log_prob(x)
+    torch.testing.assert_close(model.encode(x).log_prob(z), expected, atol=1e-9, rtol=0)

@@ -9,13 +9,11 @@ import pytest
 import torch
 from oracles import gauss_hermite, minimize, normal_log_prob
 from torch import Tensor, nn
-from torch.distributions import Categorical, MultivariateNormal, kl_divergence
+from torch.distributions import MultivariateNormal, kl_divergence
 
-from gentext.core import Bound, Density, Encodes, Samples
+from gentext.core import Bound, Classifies, Density, Encodes, Samples
 from gentext.evaluation.metrics import bits_per_dim
 from gentext.latent.autoencoder import PPCA
-from gentext.latent.conditional_vae import ConditionalVAE, SemiSupervisedVAE, marginal_bound
-from gentext.latent.estimators import reparameterized_gradient, score_function_gradient
 from gentext.latent.vae import IWAE, VAE, active_units, elbo_surgery, importance_bound
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -193,34 +191,6 @@ def test_iwae_trains_on_the_bound_it_names() -> None:
     torch.testing.assert_close(loss, expected)
 
 
-@pytest.mark.equation("eq-vae-reparam")
-def test_reparameterized_gradient_of_a_cubic() -> None:
-    nodes, weights = gauss_hermite(40)
-    draws = reparameterized_gradient(lambda z: z**3, 0.7, 1.3, nodes)
-    mean = (weights[:, None] * draws).sum(0)
-    expected = torch.tensor([3 * 0.7**2 + 3 * 1.3**2, 6 * 0.7 * 1.3])
-    torch.testing.assert_close(mean, expected, atol=1e-9, rtol=0)
-
-
-@pytest.mark.equation("eq-vae-score")
-def test_score_function_gradient_has_the_same_mean_and_the_stated_variance() -> None:
-    nodes, weights = gauss_hermite(40)
-
-    def moments(draws: Tensor) -> tuple[Tensor, Tensor]:
-        mean = (weights[:, None] * draws).sum(0)
-        return mean, (weights[:, None] * (draws - mean) ** 2).sum(0)
-
-    for mu in (0.0, 1.0, 2.0):
-        mean, variance = moments(score_function_gradient(torch.square, mu, 1.0, nodes))
-        other, least = moments(reparameterized_gradient(torch.square, mu, 1.0, nodes))
-        torch.testing.assert_close(mean, other, atol=1e-9, rtol=0)
-        assert abs(float(variance[0]) - (mu**4 + 14 * mu**2 + 15)) < 1e-7
-        assert abs(float(least[0]) - 4) < 1e-8
-    cubic, _ = moments(score_function_gradient(lambda z: z**3, 0.7, 1.3, nodes))
-    expected = torch.tensor([3 * 0.7**2 + 3 * 1.3**2, 6 * 0.7 * 1.3])
-    torch.testing.assert_close(cubic, expected, atol=1e-8, rtol=0)
-
-
 class Table(nn.Module):
     """An encoder that looks its output up: row i of ``values`` for the input i."""
 
@@ -288,93 +258,6 @@ def test_linear_vae_trained_by_sampling_reaches_the_likelihood_of_ppca() -> None
     assert abs(float((reconstruction - kl).mean() - exact)) < 1e-2
 
 
-@pytest.mark.equation("eq-vae-m2")
-def test_summing_the_class_out_is_a_bound_and_tight_at_the_exact_classifier() -> None:
-    joint = torch.tensor([0.10, 0.02, 0.06])  # p(x, y) for the x at hand
-    evidence = joint.sum().log()
-    for _ in range(20):
-        q = Categorical(logits=torch.randn(1, 3))
-        assert marginal_bound(q, joint.log()[None]) <= evidence + 1e-12
-    exact = Categorical(probs=joint[None] / joint.sum())
-    torch.testing.assert_close(marginal_bound(exact, joint.log()[None])[0], evidence)
-
-
-@pytest.mark.equation("eq-vae-m2")
-def test_m2_loss_takes_each_example_by_what_is_known_of_it() -> None:
-    model = SemiSupervisedVAE(
-        shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0, alpha=2.5
-    ).double()
-    x, y = torch.randn(5, 4), torch.tensor([2, -1, 0, -1, 1])
-    torch.manual_seed(11)
-    loss = model.loss(x, y)
-    torch.manual_seed(11)
-    bounds, q = model.bounds(x), model.classify(x)
-    total = 0.0
-    for i, label in enumerate(y.tolist()):
-        if label >= 0:
-            total += bounds[i, label] + 2.5 * q.logits[i, label]
-        else:
-            p = q.probs[i]
-            total += (p * bounds[i]).sum() - (p * p.log()).sum()
-    torch.testing.assert_close(loss, -total / 5)
-
-
-def test_m2_bounds_stand_in_the_order_of_the_classes() -> None:
-    model = SemiSupervisedVAE(
-        shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0
-    ).double()
-    x = torch.randn(5, 4)
-    with torch.no_grad():
-        many = model.bounds(x.repeat(3000, 1)).unflatten(0, (3000, 5))
-        for label in range(3):
-            y = torch.full((15_000,), label)
-            single = model.joint_elbo(x.repeat(3000, 1), y).unflatten(0, (3000, 5))
-            error = (many[..., label].var(0) + single.var(0)).div(3000).sqrt()
-            assert ((many[..., label].mean(0) - single.mean(0)).abs() < 4.5 * error).all()
-
-
-def test_m2_importance_bound_sums_the_class_out() -> None:
-    """A decoder that ignores z makes the bound exact: log of the mean over classes of p(x | y)."""
-    model = SemiSupervisedVAE(
-        shape=(4,), latent=2, hidden=8, classes=3, net="linear", likelihood="normal", scale=1.0
-    ).double()
-    with torch.no_grad():
-        model.decoder.network.weight[:, :2] = 0
-    x = torch.randn(5, 4)
-    z = torch.zeros(5, 2)
-    exact = torch.stack([model.decode(z, torch.full((5,), c)).log_prob(x) for c in range(3)])
-    with torch.no_grad():
-        model.encoder.head.weight.zero_()
-        model.encoder.head.bias.zero_()  # q is the prior, so every weight is p(x | y)
-    expected = exact.logsumexp(0).detach() - math.log(3)
-    torch.testing.assert_close(model.importance_log_prob(x, 3), expected)
-    with pytest.raises(ValueError, match="needs labels y from 0 to 2"):
-        model.encode(x)
-
-
-def test_joint_bound_is_the_conditional_bound_and_the_prior_of_the_class() -> None:
-    model = SemiSupervisedVAE(
-        shape=(4,), latent=2, hidden=8, classes=3, likelihood="normal", scale=1.0
-    ).double()
-    x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
-    torch.manual_seed(2)
-    reconstruction, kl = model.elbo_terms(x, y)
-    torch.manual_seed(2)
-    torch.testing.assert_close(
-        model.joint_elbo(x, y), reconstruction - kl + torch.tensor(1 / 3).log()
-    )
-
-
-def test_conditional_vae_depends_on_the_class() -> None:
-    model = ConditionalVAE(shape=(1, 8, 8), classes=3, latent=2, hidden=32, net="conv").double()
-    z = torch.randn(1, 2)
-    images = [model.decode(z, torch.tensor([label])).mean for label in range(3)]
-    assert all((a - b).abs().max() > 1e-4 for a, b in itertools.combinations(images, 2))
-    assert model.sample(4).shape == (4, 1, 8, 8)
-    y = torch.tensor([0, 1, 2, 0])
-    assert model.elbo(torch.rand(4, 1, 8, 8).round(), y).shape == (4,)
-
-
 @pytest.mark.equation("eq-data-bpd")
 def test_bits_per_dim_of_a_uniform_code() -> None:
     log_p = torch.full((3,), 64 * math.log(1 / 17))
@@ -382,11 +265,11 @@ def test_bits_per_dim_of_a_uniform_code() -> None:
 
 
 def test_capabilities_are_those_that_exist() -> None:
-    model = VAE(shape=(4,), latent=2)
-    assert isinstance(model, Samples)
-    assert isinstance(model, Bound)
-    assert isinstance(model, Encodes)
-    assert not isinstance(model, Density)
+    for model in (VAE(shape=(4,), latent=2), IWAE(shape=(4,), latent=2)):
+        assert isinstance(model, Samples)
+        assert isinstance(model, Bound)
+        assert isinstance(model, Encodes)
+        assert not isinstance(model, Density | Classifies)
 
 
 def test_interpolation_starts_and_ends_at_reconstructions() -> None:
@@ -409,7 +292,9 @@ def test_sampling_follows_the_generator() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"latent": 0}, "latent must be"),
+        ({"latent": 0}, "latent=0; latent must be a whole number, at least 1"),
+        ({"latent": 2, "hidden": 0}, "hidden=0"),
+        ({"latent": 2, "classes": -1}, "classes=-1"),
         ({"latent": 2, "beta": -1.0}, "beta must be"),
         ({"latent": 2, "beta": math.nan}, "beta must be"),
         ({"latent": 2, "likelihood": "mse"}, "'mse'.*normal, bernoulli"),
@@ -435,32 +320,13 @@ def test_impossible_data_are_refused() -> None:
                 call(x)
     with pytest.raises(ValueError, match="takes no labels"):
         model.encode(torch.rand(2, 4), torch.tensor([0, 1]))
-    labelled = ConditionalVAE(shape=(4,), latent=2, classes=3).double()
-    with pytest.raises(ValueError, match=r"label 3.*3 classes"):
-        labelled.check(torch.rand(2, 4), torch.tensor([0, 3]))
-    for y, message in [
-        (torch.tensor([0, -1]), r"label -1.*from 0 to 2"),
-        (torch.tensor([0.0, 1.0]), r"float64.*integers"),
-        (torch.tensor([0]), r"shape \(1,\), but 2 examples"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            labelled.check(torch.rand(2, 4), y)
-    with pytest.raises(ValueError, match=r"label -1"):
-        labelled.elbo(torch.rand(2, 4), torch.tensor([0, -1]))
-    few = SemiSupervisedVAE(shape=(4,), latent=2, classes=3).double()
-    few.check(torch.rand(2, 4), torch.tensor([-1, 2]))
-    for wrong in ({"beta": 2.0}, {"net": (nn.Identity(), nn.Identity())}):
-        with pytest.raises(ValueError, match=r"no beta|by name"):
-            SemiSupervisedVAE(shape=(4,), latent=2, classes=3, **wrong)
     with pytest.raises(ValueError, match="no beta"):
         IWAE(shape=(4,), latent=2, beta=2.0)
-    with pytest.raises(ValueError, match="samples must be at least 1"):
+    with pytest.raises(ValueError, match="samples=0; samples must be a whole number, at least 1"):
         model.elbo(torch.rand(2, 4), samples=0)
-    with pytest.raises(ValueError, match="classes must be"):
-        ConditionalVAE(shape=(4,), latent=2, classes=1)
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k=0; k must be a whole number, at least 1"):
         model.importance_log_prob(torch.rand(2, 4), 0)
-    with pytest.raises(ValueError, match="steps must be"):
+    with pytest.raises(ValueError, match="steps=1; steps must be a whole number, at least 2"):
         model.interpolate(torch.rand(1, 4), torch.rand(1, 4), steps=1)
 
 
@@ -480,11 +346,3 @@ def test_extreme_encoders_give_finite_bounds_and_gradients() -> None:
         loss.backward()
         assert loss.isfinite()
         assert table.values.grad.isfinite().all()
-
-
-def test_labels_go_through_interpolation_and_the_count_of_active_codes() -> None:
-    model = ConditionalVAE(shape=(4,), latent=2, classes=3, hidden=8).double()
-    x, y = torch.rand(3, 4), torch.tensor([0, 1, 2])
-    path = model.interpolate(x, x.flip(0), steps=4, y=y)
-    torch.testing.assert_close(path[:, 0], model.reconstruct(x, y))
-    assert 0 <= active_units(model, x, y=y) <= 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gentext.core import Density, Samples
-from gentext.nn.masked import MaskedMLP, made_masks
+from gentext.nn.masked import made_masks
 from gentext.sequences.made import MADE
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -57,11 +57,6 @@ def test_samples_follow_the_model(model: MADE) -> None:
     p = model.log_prob(x).exp().detach()
     share = torch.bincount(code, minlength=2**D) / n
     assert ((share - p).abs() <= 4.5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
-
-
-def test_one_feature_has_a_constant_probability() -> None:
-    net = MaskedMLP(1, (4,), outputs=3)
-    assert (net(torch.rand(5, 1)) == net(torch.zeros(1, 1))).all()
 
 
 def test_bad_sizes_and_values_are_refused(model: MADE) -> None:
