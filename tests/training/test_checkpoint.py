@@ -19,7 +19,8 @@ from gentext.data import Dataset
 from gentext.latent.vae import VAE
 from gentext.sequences.recurrent import RecurrentLM
 from gentext.tokens.tokenizer import CharTokenizer
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 
 class Tied(Model):
@@ -284,7 +285,7 @@ def test_a_read_only_folder_is_named_and_kept(saved):
     code = f"""
         import os, sys
         from gentext import checkpoint
-        from gentext.vae import VAE
+        from gentext import VAE
         model = VAE(shape=(1, 4, 4), latent=9)
         if os.getuid() == 0:
             os.setuid(65534)

@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from gentext import checkpoint, train
 from gentext.core import Model
 from gentext.training.batches import Share, epoch_batches
+from gentext.training.config import TrainConfig, learning_rate
 from gentext.training.saver import NAME
-from gentext.training.train import TrainConfig, fit, learning_rate
+from gentext.training.train import fit
 
 
 class Denoiser(Model):
