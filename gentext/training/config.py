@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gentext.core import check_count
+from gentext.core import check_counts, chosen
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -50,8 +50,7 @@ class TrainConfig:
     save_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "save_every"):
-            check_count(name, getattr(self, name))
+        check_counts(steps=self.steps, batch_size=self.batch_size, save_every=self.save_every)
         self._require(0 < self.lr < math.inf, "lr", "above 0")
         self._require(self.warmup >= 0, "warmup", "at least 0")
         self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
@@ -61,9 +60,8 @@ class TrainConfig:
         object.__setattr__(self, "betas", tuple(self.betas))
         self._require(self.clip is None or self.clip > 0, "clip", "above 0, or None")
         self._require(self.ema is None or 0 <= self.ema < 1, "ema", "in [0, 1), or None")
-        for name, table in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            allowed = list(table)
-            self._require(getattr(self, name) in allowed, name, f"one of {allowed}")
+        chosen("schedule", self.schedule, SCHEDULES)
+        chosen("precision", self.precision, PRECISIONS)
 
     def _require(self, valid: bool, name: str, allowed: str) -> None:
         if not valid:
