@@ -21,7 +21,8 @@ from benchmarks import alternate, table
 from gentext.denoising.flow_matching import FlowMatching
 from gentext.denoising.transport import assignment
 from gentext.denoising.unet import TimeMLP, UNet
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 EXAMPLES, ROUNDS = 20_000, 15
 JOBS: dict[str, tuple[type[nn.Module], Sequence[int], dict[str, Any], int, int]] = {

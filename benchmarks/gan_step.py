@@ -17,7 +17,8 @@ from torch.nn.functional import softplus
 
 from benchmarks import alternate, table
 from gentext.adversarial.gan import ImageGAN
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 STEPS, BATCH, LATENT, ROUNDS = 20, 64, 64, 11
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from benchmarks import alternate, table
 from gentext import data
 from gentext.latent.vae import VAE
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 EXAMPLES, BATCH, ROUNDS = 60_000, 128, 7
 

@@ -117,8 +117,8 @@ from .tokens import tokenizer as tokenizer
 from .tokens.completion import complete as complete
 from .training import checkpoint as checkpoint
 from .training import train as train
-from .training.train import History as History
-from .training.train import TrainConfig as TrainConfig
+from .training.config import TrainConfig as TrainConfig
+from .training.run import History as History
 from .training.train import fit as fit
 
 __version__: str

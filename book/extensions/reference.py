@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import signature, stringify_signature
 from sphinx.util.nodes import make_refnode
 
 from book.tools import equations
@@ -121,6 +123,15 @@ def name_shapes(app: Sphinx, config: Config) -> None:
     config.autodoc_type_aliases = {name: f"{SHAPES}.{name}" for name, _, _ in shapes}
 
 
+def show_constructor(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str
+) -> tuple[str, str | None] | None:
+    """A class that only notes in ``__new__`` what it is given is called as ``__init__`` says."""
+    if what != "class" or not all(map(inspect.isfunction, (obj.__new__, obj.__init__))):
+        return None
+    return stringify_signature(signature(obj.__init__, True), show_annotation=False), None
+
+
 def name_planned(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
@@ -181,6 +192,7 @@ def resolve_types(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the reference."""
     app.connect("config-inited", name_shapes)
+    app.connect("autodoc-process-signature", show_constructor)
     app.connect("autodoc-process-docstring", escape_stars)
     app.connect("autodoc-process-docstring", name_planned)
     app.connect("missing-reference", resolve_types)

@@ -13,16 +13,26 @@ from gentext.core.capabilities import (
     Translates,
 )
 from gentext.core.checks import (
+    at_hand,
     check_count,
     check_counts,
     check_dropout,
     check_examples,
+    check_finite,
     check_grey_levels,
     check_heads,
     check_labels,
+    check_tokens,
     chosen,
     grey_levels,
+    is_finite,
 )
-from gentext.core.draws import draw_noise, drawing_from, normal_like, stratified_levels
+from gentext.core.draws import (
+    draw_noise,
+    drawing_from,
+    normal_like,
+    stratified,
+    stratified_levels,
+)
 from gentext.core.model import Model
 from gentext.core.modes import at_least_single, evaluating, plain_precision

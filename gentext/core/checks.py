@@ -1,4 +1,10 @@
-"""What is refused, and in which words: counts, examples, labels, grey values."""
+"""What is refused, and in which words: names, counts, examples, labels, tokens, grey values.
+
+Notation: ``x`` examples (n, *shape), ``y`` labels (n,), ``k`` grey levels from 0 to levels − 1.
+
+Every check raises ValueError in one sentence: what came, what is allowed, what to do. Values are
+looked at where that costs nothing (`at_hand`).
+"""
 
 from __future__ import annotations
 
@@ -30,13 +36,58 @@ def check_count(name: str, number: Any, least: int = 1) -> None:
         raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
 
 
+def check_counts(least: int = 1, **counts: Any) -> None:
+    """Raise ValueError unless all are whole numbers, ``least`` or more."""
+    for name, number in counts.items():
+        check_count(name, number, least)
+
+
+def check_dropout(dropout: float) -> None:
+    """Raise ValueError unless ``dropout`` is a probability below one."""
+    if not 0 <= dropout < 1:
+        raise ValueError(f"got dropout={dropout}; it must be at least 0 and below 1")
+
+
+def check_heads(width: int, heads: int, rotary: bool = False) -> None:
+    """Raise ValueError unless ``heads`` heads divide ``width`` (evenly for rotary positions)."""
+    if width < 1 or heads < 1 or width % heads or (rotary and width // heads % 2):
+        each = "an even number each" if rotary else "the same number each"
+        raise ValueError(
+            f"got width={width} and heads={heads}; the width is divided among the heads, {each}: "
+            "choose a multiple"
+        )
+
+
+def at_hand(x: Tensor) -> bool:
+    """Whether a look at the values of ``x`` costs nothing: on the CPU, outside ``torch.compile``.
+
+    Elsewhere a look waits for the device, or breaks the graph.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def is_finite(x: Tensor) -> bool:
+    """Whether no value of ``x`` is NaN or infinite, found in one pass and without memory."""
+    if not x.is_floating_point() or not x.numel():
+        return True
+    return bool(torch.stack(x.detach().aminmax()).isfinite().all())  # NaN goes through both
+
+
+def check_finite(
+    x: Tensor, what: str, remedy: str, error: type[Exception] = FloatingPointError
+) -> None:
+    """Raise ``error`` where ``x``, which is called ``what``, is not finite; ``remedy`` then helps.
+
+    FloatingPointError is for what was computed, ValueError for what was given.
+    """
+    if at_hand(x) and not is_finite(x):
+        raise error(f"got NaN or infinite {what}: {remedy}")
+
+
 def check_examples(
     x: Tensor, shape: tuple[int, ...], low: float = -math.inf, high: float = math.inf
 ) -> None:
-    """Raise ValueError unless ``x`` is a floating-point batch (n, *shape) within [low, high].
-
-    Values are looked at where that costs nothing: on the CPU, and outside ``torch.compile``.
-    """
+    """Raise ValueError unless ``x`` is a floating-point batch (n, *shape) within [low, high]."""
     if tuple(x.shape[1:]) != shape or len(x) == 0:
         raise ValueError(
             f"got a batch of shape {tuple(x.shape)}, but this model was built for "
@@ -44,7 +95,7 @@ def check_examples(
         )
     if not x.is_floating_point():
         raise ValueError(f"got examples of {x.dtype}, but they must be floating-point: x.float()")
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if not at_hand(x):
         return
     least, most = (float(v) for v in x.detach().aminmax())
     if not (math.isfinite(least) and math.isfinite(most)):
@@ -57,7 +108,10 @@ def check_examples(
 
 
 def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
-    """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1."""
+    """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1.
+
+    They are looked at on every device, for on some a wrong index ends the program.
+    """
     if y.dtype != torch.int64 or tuple(y.shape) != (n,):
         raise ValueError(
             f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
@@ -73,13 +127,48 @@ def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
         )
 
 
+def check_tokens(
+    tokens: Tensor,
+    vocab_size: int,
+    *,
+    least: int = 0,
+    most: int | None = None,
+    what: str = "tokens",
+) -> None:
+    """Raise ValueError unless ``tokens`` (n, t) are whole numbers from 0 to ``vocab_size`` − 1.
+
+    Arguments:
+        least, most: bounds of t (None: none above); what: the word for them in the error.
+    """
+    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
+        raise ValueError(
+            f"got {what} of {tokens.dtype} and shape {tuple(tokens.shape)}, but they must be whole "
+            "numbers of shape (n, t): encode the text first"
+        )
+    n, t = tokens.shape
+    if t < least or (most is not None and t > most):
+        room = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(
+            f"got {n} rows of {t} {what}, but this model reads {room}: cut them, or build it with "
+            "a longer context"
+        )
+    if not at_hand(tokens) or not tokens.numel():
+        return
+    low, high = (int(token) for token in tokens.aminmax())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"got {what} from {low} to {high}, but this vocabulary is 0 to {vocab_size - 1}: use "
+            "the tokenizer that the model was trained with"
+        )
+
+
 def grey_levels(x: Tensor, levels: int) -> Tensor:
     """k = x (levels − 1), whole numbers; raises ValueError where ``x`` is anything else."""
     check_grey_levels(levels)
     if not x.is_floating_point():
         raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
     k = (x * (levels - 1)).round()
-    if not torch.compiler.is_compiling() and x.device.type == "cpu":
+    if at_hand(x):
         off = float((x * (levels - 1) - k).abs().max())
         if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
             raise ValueError(
@@ -93,25 +182,3 @@ def check_grey_levels(levels: int) -> None:
     """Raise ValueError unless there are two grey levels at least."""
     if levels < 2:
         raise ValueError(f"got levels={levels}; there are at least 2")
-
-
-def check_heads(width: int, heads: int, rotary: bool = False) -> None:
-    """Raise ValueError unless ``heads`` heads divide ``width`` (evenly for rotary positions)."""
-    if width < 1 or heads < 1 or width % heads or (rotary and width // heads % 2):
-        each = "an even number each" if rotary else "the same number each"
-        raise ValueError(
-            f"got width={width} and heads={heads}; the width is divided among the heads, {each}: "
-            "choose a multiple"
-        )
-
-
-def check_dropout(dropout: float) -> None:
-    """Raise ValueError unless ``dropout`` is a probability below one."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"got dropout={dropout}; it must be at least 0 and below 1")
-
-
-def check_counts(least: int = 1, **counts: Any) -> None:
-    """Raise ValueError unless all are whole numbers, ``least`` or more."""
-    for name, number in counts.items():
-        check_count(name, number, least)

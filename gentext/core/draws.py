@@ -1,4 +1,8 @@
-"""Random draws from a generator of one's own."""
+"""Random draws, each from a generator of one's own where one is given.
+
+Notation: ``x`` the batch (n, ...) that the draws are for, on its device; ``u`` one draw from
+[0, 1) that a whole batch shares.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from gentext.core.shapes import Batch, Labels
+from gentext.core.checks import chosen
+from gentext.core.shapes import Batch, Labels, PerExample
+
+NOISES = ("rademacher", "normal")
 
 
 @contextmanager
@@ -31,27 +38,36 @@ def normal_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
 
 
+def draw_noise(
+    like: Tensor, kind: str = "rademacher", generator: torch.Generator | None = None
+) -> Batch:
+    """Noise of mean 0 and variance 1 in the shape of ``like``: signs, or normal."""
+    if chosen("noise", kind, NOISES) == "normal":
+        return normal_like(like, generator)
+    signs = torch.randint(2, like.shape, dtype=like.dtype, device=like.device, generator=generator)
+    return 2 * signs - 1
+
+
+def stratified(
+    x: Batch, generator: torch.Generator | None = None, *, dtype: torch.dtype | None = None
+) -> PerExample:
+    """A time (i/n + u) mod 1 in [0, 1) for each example: each as likely, all evenly spread.
+
+    The mean of a smooth function over the batch then varies less than with independent times. They
+    are of ``dtype``; None: that of x, in single precision at least.
+
+    Source: Kingma et al., NeurIPS 2021.
+    """
+    dtype = torch.promote_types(x.dtype, torch.float32) if dtype is None else dtype
+    u = torch.rand((), dtype=dtype, device=x.device, generator=generator)
+    places = torch.arange(len(x), dtype=dtype, device=x.device).div_(len(x))
+    return places.add_(u).remainder_(1)
+
+
 def stratified_levels(x: Batch, count: int, generator: torch.Generator | None = None) -> Labels:
     """A number from 0 to ``count`` − 1 for each example, each as likely, all evenly spread.
 
     Source: Kingma et al., NeurIPS 2021.
     """
-    start = torch.rand((), device=x.device, generator=generator)
-    places = (torch.arange(len(x), device=x.device) / len(x) + start) % 1
-    return (count * places).long().clamp(max=count - 1)
-
-
-NOISES = ("rademacher", "normal")
-
-
-def draw_noise(
-    like: Tensor, kind: str = "rademacher", generator: torch.Generator | None = None
-) -> Batch:
-    """Noise of mean 0 and variance 1 in the shape of ``like``: signs, or normal."""
-    if kind not in NOISES:
-        raise ValueError(f"unknown noise {kind!r}: choose one of {', '.join(NOISES)}")
-    dtype, device = like.dtype, like.device
-    if kind == "normal":
-        return torch.randn(like.shape, dtype=dtype, device=device, generator=generator)
-    signs = torch.randint(2, like.shape, dtype=dtype, device=device, generator=generator)
-    return 2 * signs - 1
+    times = stratified(x, generator, dtype=torch.get_default_dtype())
+    return (count * times).long().clamp(max=count - 1)

@@ -5,26 +5,29 @@ So whatever wraps a model for several devices also synchronises its gradients.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 
 class Model(nn.Module):
     """A trainable model; calling it on a batch gives its training loss (a scalar, nats or as said).
 
-    Subclasses define ``loss(...)`` with the arguments that a batch of theirs has, and take only
-    keywords in their constructor: what they were given is kept in ``arguments``, from which a
-    checkpoint rebuilds them.
+    Subclasses define ``loss(...)`` with the arguments that a batch of theirs has. What their
+    constructor was given is kept in ``arguments``, by name, from which a checkpoint rebuilds them;
+    numbers of NumPy become Python's there.
     """
 
     loss: Callable[..., Tensor]
     arguments: dict[str, Any]
 
-    def __new__(cls, *args: Any, **arguments: Any) -> Model:
+    def __new__(cls, *unnamed: Any, **named: Any) -> Model:
         self = super().__new__(cls)
-        object.__setattr__(self, "arguments", arguments)
+        given = {**dict(zip(_names(cls, len(unnamed)), unnamed, strict=True)), **named}
+        object.__setattr__(self, "arguments", {name: _plain(v) for name, v in given.items()})
         return self
 
     def turns(self) -> dict[str, Iterable[nn.Parameter]]:
@@ -48,3 +51,25 @@ class Model(nn.Module):
     def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
         """The loss named ``turn`` on a batch."""
         return getattr(self, turn)(*batch)
+
+
+def _names(kind: type[Model], count: int) -> list[str]:
+    """The names of the first ``count`` arguments, if so many may be given without theirs."""
+    if not count:
+        return []
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if count > len(names):
+        every = ", ".join(f"{p.name}=..." for p in parameters if p.kind is not p.VAR_KEYWORD)
+        raise TypeError(
+            f"{kind.__name__} got {count} arguments without a name, and takes {len(names)} so: "
+            f"give keywords, {kind.__name__}({every})"
+        )
+    return names[:count]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy as Python's, also in a list or tuple; all else as it is."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

@@ -51,7 +51,7 @@ from gentext.sequences.recurrent import RecurrentLM
 from gentext.sequences.seq2seq import Seq2Seq
 from gentext.sequences.vqvae import VQVAE
 from gentext.tokens.tokenizer import PAD
-from gentext.training.train import TrainConfig
+from gentext.training.config import TrainConfig
 
 Experiment = tuple[Model, Dataset, TrainConfig]
 BUDGETS = ("quick", "full")

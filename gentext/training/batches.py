@@ -17,6 +17,9 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model
+from gentext.core.checks import is_finite
+
+Source = tuple[Tensor, ...] | Iterable[Any]  # tensors of one length, or batches to read every epoch
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def epoch_batches(
 
 
 def endless_batches(
-    source: tuple[Tensor, ...] | Iterable[Any],
+    source: Source,
     batch_size: int,
     device: torch.device,
     *,
@@ -93,7 +96,7 @@ def endless_batches(
     )
 
 
-def training_source(data: Any, model: Model) -> tuple[Tensor, ...] | Iterable[Any]:
+def training_source(data: Any, model: Model) -> Source:
     """The training data in ``data``, seen to be usable; ValueError says what is wrong with it."""
     source = getattr(data, "train", data)
     if isinstance(source, Tensor):
@@ -114,7 +117,7 @@ def training_source(data: Any, model: Model) -> tuple[Tensor, ...] | Iterable[An
     return source
 
 
-def fingerprint(source: tuple[Tensor, ...] | Iterable[Any]) -> list[str]:
+def fingerprint(source: Source) -> list[str]:
     """What tells one data set in memory from another; streams are all alike."""
     if not isinstance(source, tuple):
         return ["stream"]
@@ -136,8 +139,7 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
     if len(set(lengths)) > 1:
         raise ValueError(f"the tensors have lengths {lengths}; give one row per example in each")
     for place, t in enumerate(tensors):
-        # The extremes need one pass and no memory; NaN goes through both.
-        if t.is_floating_point() and not torch.stack(t.detach().aminmax()).isfinite().all():
+        if not is_finite(t):
             raise ValueError(
                 f"tensor {place} of the data contains NaN or infinite values; remove or replace "
                 "those examples"

@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gentext.core import Model
 FORMAT = 1
 SUFFIX = ".safetensors"
 TRAINING = "training/"  # tensors under this prefix serve only to resume a training
+DATA = ("name", "shape", "image_shape", "classes", "levels")  # what a header says of a data set
 _KEY = "gentext"
 
 
@@ -40,18 +42,19 @@ def save(
     step: int | None = None,
     metrics: dict[str, float] | None = None,
     tokenizer: Any = None,
+    data: Any = None,
 ) -> Path:
     """Write ``model`` to the safetensors file ``path``, replacing an older one only when complete.
 
     ``recipe`` is the name of the experiment, ``dtype`` how floating-point weights are stored (such
     as ``torch.float16`` for half the size; ``load`` gives back the model's own), ``step`` the
-    number of training steps, ``metrics`` what was measured, ``tokenizer`` what made the tokens of a
-    model of texts. Raises ``ValueError`` when the place cannot be written.
+    number of training steps, ``metrics`` what was measured, ``data`` the data set it was trained on
+    and ``tokenizer`` what made the tokens of a model of texts (None: that of ``data``). Raises
+    ``ValueError`` when the place cannot be written.
     """
     weights = {name: _stored(tensor, dtype) for name, tensor in unique_weights(model).items()}
     header = {**describe(model), "recipe": recipe, "step": step, "metrics": metrics or {}}
-    header["tokenizer"] = None if tokenizer is None else tokenizer.to_json()
-    return write(path, weights, header)
+    return write(path, weights, {**header, **describe_data(data, tokenizer)})
 
 
 def load(path: str | os.PathLike[str], *, model: Model | None = None) -> Model:
@@ -71,9 +74,13 @@ def load(path: str | os.PathLike[str], *, model: Model | None = None) -> Model:
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What the file says of itself: class, arguments, recipe, step, tokenizer, versions."""
+    """What the file says of itself: class, arguments, recipe, step, data, tokenizer, versions.
+
+    ``data`` holds what ``describe_data`` says of a data set, None where the file does not know.
+    """
     header, _ = read(path)
-    return {key: value for key, value in header.items() if key not in ("training", "checksum")}
+    hidden = ("training", "checksum")
+    return {"data": None} | {key: value for key, value in header.items() if key not in hidden}
 
 
 def unique_weights(model: Model) -> dict[str, Tensor]:
@@ -92,6 +99,20 @@ def describe(model: Model) -> dict[str, Any]:
         "arguments": model.arguments if _is_plain(model.arguments) else None,
         "dtype": str(floating[0] if floating else torch.get_default_dtype()).split(".")[-1],
     }
+
+
+def describe_data(data: Any, tokenizer: Any = None) -> dict[str, Any]:
+    """The header fields that say what the examples of a data set are, None where it does not say.
+
+    ``data`` holds its name, the shape of an example, that of the image where an example is a row of
+    pixels, names of classes, number of grey levels; it is None for mere tensors and streams.
+    """
+    tokenizer = getattr(data, "tokenizer", None) if tokenizer is None else tokenizer
+    text = None if tokenizer is None else tokenizer.to_json()
+    if getattr(data, "train", None) is None:
+        return {"data": None, "tokenizer": text}
+    said = {key: _json_value(getattr(data, key, None)) for key in DATA}
+    return {"data": said, "tokenizer": text}
 
 
 def write(path: str | os.PathLike[str], tensors: dict[str, Tensor], header: dict[str, Any]) -> Path:
@@ -298,6 +319,15 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, str | int | float | bool)
+
+
+def _json_value(value: Any) -> Any:
+    """A name, a number or a sequence of them as JSON has it; None for an empty sequence."""
+    if value is None or isinstance(value, str):
+        return value
+    return (
+        [_json_value(part) for part in value] or None if isinstance(value, Iterable) else int(value)
+    )
 
 
 def _as_json(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from gentext.core import Model
 
@@ -25,6 +26,15 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.weights, self.source, 1 - decay)
 
+    def by_name(self) -> dict[str, Tensor]:
+        """The averages of the weights by name."""
+        return dict(zip(self.names, self.weights, strict=True))
+
     def copy_to_model(self) -> None:
         """Replace the model's weights by their average."""
         torch._foreach_copy_(self.source, self.weights)
+
+    def copy_from_model(self, last: list[Tensor]) -> None:
+        """The reverse: take the model's weights for the average, and give it those of ``last``."""
+        torch._foreach_copy_(self.weights, self.source)
+        torch._foreach_copy_(self.source, last)

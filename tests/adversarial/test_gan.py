@@ -19,7 +19,8 @@ from gentext.adversarial.gan import GAN, ImageGAN
 from gentext.adversarial.objectives import OBJECTIVES
 from gentext.core import Bound, Density, Encodes, Samples
 from gentext.evaluation.fidelity import mode_coverage
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 
 def small(**options: Any) -> GAN:

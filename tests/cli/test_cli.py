@@ -257,7 +257,7 @@ def test_the_zoo_is_used_without_a_checkpoint(tmp_path):
         (("train", "gpt_moon"), "unknown recipe 'gpt_moon': choose one of"),
         (("train", "tiny", "--lr", "-1"), "got lr=-1.0; lr must be above 0"),
         (("train", "tiny", "--budget", "huge"), "unknown budget 'huge'"),
-        (("train", "tiny", "--precision", "fp8"), "precision must be one of"),
+        (("train", "tiny", "--precision", "fp8"), "unknown precision 'fp8'"),
         (("sample", "tiny"), "train it and pass --checkpoint"),
         (("sample", "tiny", "--checkpoint", "no"), "there is no checkpoint no"),
         (("evaluate", "gpt_moon"), "no trained weights of 'gpt_moon'"),

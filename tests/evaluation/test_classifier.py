@@ -11,7 +11,8 @@ from torch import Tensor
 from gentext import data, metrics, recipes
 from gentext.evaluation.classifier import NOISE, Classifier, NoisyClassifier
 from gentext.evaluation.report import PART
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 SHAPE = (1, 8, 8)
 

@@ -30,7 +30,8 @@ from gentext.flows.transforms import (
     Spline,
     Transform,
 )
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -19,7 +20,8 @@ from gentext.data import Dataset
 from gentext.latent.vae import VAE
 from gentext.sequences.recurrent import RecurrentLM
 from gentext.tokens.tokenizer import CharTokenizer
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 
 
 class Tied(Model):
@@ -119,6 +121,65 @@ def test_tied_weights_are_saved_once_and_stay_tied(tmp_path):
     assert back.head.weight is back.embed.weight
     assert torch.equal(back.embed.weight, model.embed.weight.half().float())
     assert back.count == 2**40
+
+
+def test_a_class_goes_by_its_public_name_and_the_old_form_is_read(saved):
+    model, path = saved
+    assert checkpoint.info(path)["class"] == "VAE"
+    for old in ("gentext.vae:VAE", "gentext.latent.vae:VAE"):
+        back = checkpoint.load(rewrite(path, **{"class": old}))
+        assert type(back) is VAE
+        assert same(model, back)
+        other = vae()
+        assert checkpoint.load(path, model=other) is other
+        assert same(model, other)
+
+
+def test_a_class_that_gentext_does_not_offer_goes_by_its_place_and_needs_the_model(tmp_path):
+    model = Tied(width=3)
+    path = checkpoint.save(tmp_path / "m.safetensors", model)
+    assert checkpoint.info(path)["class"] == f"{Tied.__module__}:Tied"
+    with pytest.raises(ValueError, match=r"no model of this gentext.*load\(path, model=\.\.\.\)"):
+        checkpoint.load(path)
+    with torch.no_grad():
+        (other := Tied(width=3)).embed.weight.zero_()
+    assert same(checkpoint.load(path, model=other), model)
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(tmp_path):
+    model = Tied(width=np.int64(3), sizes=(2, np.int32(5)))
+    path = checkpoint.save(tmp_path / "m.safetensors", model)
+    assert checkpoint.info(path)["arguments"] == {"width": 3, "sizes": [2, 5]}
+    assert same(checkpoint.load(path, model=Tied(width=3, sizes=(2, 5))), model)
+
+
+def test_the_header_says_what_the_data_were(tmp_path):
+    path, model = tmp_path / "m.safetensors", vae()
+    x = torch.zeros(2, 16, dtype=torch.int64)
+    about = {"name": "grey", "shape": (16,), "image_shape": (4, 4), "levels": 16}
+    about |= {"classes": ("a", "春"), "tokenizer": CharTokenizer("ab")}
+    data = Dataset(train=(x,), test=(), **about)
+    info = checkpoint.info(checkpoint.save(path, model, data=data))
+    expected = {"name": "grey", "shape": [16], "image_shape": [4, 4], "classes": ["a", "春"]}
+    assert info["data"] == {**expected, "levels": 16}
+    assert info["tokenizer"] == data.tokenizer.to_json()
+    checkpoint.save(path, model, data=data, tokenizer=CharTokenizer("ba"))
+    assert checkpoint.info(path)["tokenizer"] == CharTokenizer("ba").to_json()
+
+
+def test_what_data_do_not_say_is_none(tmp_path):
+    class Own:
+        name, train, levels = "own", (torch.zeros(2, 3),), np.int64(16)
+
+    path = tmp_path / "m.safetensors"
+    unsaid = dict.fromkeys(("shape", "image_shape", "classes"))
+    checkpoint.save(path, vae(), data=Own())
+    assert checkpoint.info(path)["data"] == {"name": "own", "levels": 16, **unsaid}
+    for mere in (None, torch.zeros(2, 3), (torch.zeros(2, 3),), [torch.zeros(2, 3)]):
+        assert checkpoint.info(checkpoint.save(path, vae(), data=mere))["data"] is None
+    header, tensors = checkpoint.read(path)
+    del header["data"]  # as files of before
+    assert checkpoint.info(checkpoint.write(path, tensors, header))["data"] is None
 
 
 def test_networks_passed_in_need_the_model(tmp_path):
@@ -284,7 +345,7 @@ def test_a_read_only_folder_is_named_and_kept(saved):
     code = f"""
         import os, sys
         from gentext import checkpoint
-        from gentext.vae import VAE
+        from gentext import VAE
         model = VAE(shape=(1, 4, 4), latent=9)
         if os.getuid() == 0:
             os.setuid(65534)

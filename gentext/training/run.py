@@ -1,0 +1,224 @@
+"""A training between two steps: what a step does, and all that the next ones depend on.
+
+The state is that of the optimisers, of the average, of the generators of noise, the losses so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gentext.core import Model
+from gentext.training import batches
+from gentext.training.checkpoint import unique_weights
+from gentext.training.config import PRECISIONS, TrainConfig, learning_rate
+from gentext.training.ema import Average
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass
+class History:
+    """The loss of every update, by turn (of this process's share), and the seconds it all took."""
+
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> list[float]:
+        """The losses of the first turn, which for most models is the only one."""
+        return next(iter(self.losses.values()))
+
+
+class Run:
+    """A training between two steps.
+
+    ``kept`` is a clause that says which checkpoint there is, for the case that training breaks off.
+    """
+
+    def __init__(self, model: Model, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.model, self.config, self.accelerator = model, config, accelerator
+        model.to(accelerator.device).train()
+        self.parameters = {
+            turn: [p for p in parameters if p.requires_grad]
+            for turn, parameters in model.turns().items()
+        }
+        for turn in self.parameters:
+            if not any(model.due(turn, step) for step in range(config.steps)):
+                raise ValueError(
+                    f"the {turn} is due in none of {config.steps} steps; train for more of them"
+                )
+        self.wrapped = _wrap(model, accelerator, config)
+        self.optimizers = {turn: _adamw(ps, config) for turn, ps in self.parameters.items()}
+        scaled = config.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=scaled)
+        self.average = None if config.ema is None else Average(model, config.ema)
+        self.history = History({turn: [] for turn in self.parameters})
+        self.step, self.kept = 0, ""
+        self._pending: list[tuple[str, Tensor]] = []
+        torch.manual_seed(batches.mix("noise", config.seed, accelerator.process_index))
+
+    def advance(self, batch: tuple[Tensor, ...]) -> None:
+        """Update the parameters of each turn that is due."""
+        rate, stepped = learning_rate(self.step, self.config), False
+        for turn, optimizer in self.optimizers.items():
+            if not self.model.due(turn, self.step):
+                continue
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+            with self._autocast():
+                loss = self.wrapped(*batch, turn=turn)
+            self.scaler.scale(loss).backward()
+            if self.config.clip is not None:
+                self.scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(self.parameters[turn], self.config.clip)
+            self.scaler.step(optimizer)
+            self._pending.append((turn, loss.detach()))
+            stepped = True
+        if stepped:
+            self.scaler.update()
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+
+    def look(self) -> float:
+        """The latest loss; those since the last look go to the history, and must be finite."""
+        if self._pending:
+            values = torch.stack([loss for _, loss in self._pending]).tolist()
+            turns = [turn for turn, _ in self._pending]
+            self._pending.clear()
+            for turn, value in zip(turns, values, strict=True):
+                self.history.losses[turn].append(value)
+                if not math.isfinite(value):
+                    self.stop(f"the {turn}")
+        return self.history.loss[-1] if self.history.loss else math.nan
+
+    def stop(self, what: str) -> None:
+        """Give up because ``what`` is not finite."""
+        raise FloatingPointError(
+            f"{what} became NaN or infinite by step {self.step}{self.kept}; try "
+            f'lr={self.config.lr / 3:.1g}, clip=1.0, a longer warmup, or precision="no"'
+        )
+
+    def finish(self) -> None:
+        """Leave in the model, the same in every process, what training is for."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.model.buffers():  # such as means seen in each process's own share
+                torch.distributed.broadcast(buffer, src=0)
+            self.accelerator.wait_for_everyone()
+        if self.average is not None:
+            self.average.copy_to_model()
+        self.model.eval()
+
+    def weights(self) -> dict[str, Tensor]:
+        """What training is for: the weights by name, averaged where an average is kept."""
+        averaged = {} if self.average is None else self.average.by_name()
+        return unique_weights(self.model) | averaged
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but ``weights`` that the next steps depend on: tensors and plain numbers by path.
+
+        To be called in every process, since each has generators of its own.
+        """
+        if self._pending:
+            self.look()
+        state: dict[str, Any] = {"step": self.step, "scaler": self.scaler.state_dict()}
+        state["seconds"] = self.history.seconds
+        for turn, losses in self.history.losses.items():
+            state[f"losses/{turn}"] = torch.tensor(losses, dtype=torch.float64)
+        for turn, optimizer in self.optimizers.items():
+            for index, values in optimizer.state_dict()["state"].items():
+                state |= {f"optimizer/{turn}/{index}/{key}": v for key, v in values.items()}
+        for kind, mine in random_state(self.accelerator.device).items():
+            everyone = self.accelerator.gather(mine.to(self.accelerator.device))
+            state[f"random/{kind}"] = everyone.reshape(self.accelerator.num_processes, -1)
+        if self.average is not None:
+            last = zip(self.average.names, self.average.source, strict=True)
+            state |= {f"weights/{name}": p for name, p in last}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` gave, in a run whose model has the ``weights``."""
+        if self.average is not None:
+            self.average.copy_from_model([state[f"weights/{name}"] for name in self.average.names])
+        for turn, optimizer in self.optimizers.items():
+            groups = optimizer.state_dict()["param_groups"]
+            moments = _nested(state, f"optimizer/{turn}/")
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        device, rank = self.accelerator.device, self.accelerator.process_index
+        # Cloned, because PyTorch reads a generator's state from the start of the storage.
+        mine = {kind: state[f"random/{kind}"][rank].clone() for kind in random_state(device)}
+        set_random_state(device, mine)
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.history.seconds = state["step"], state["seconds"]
+        for turn, losses in self.history.losses.items():
+            losses[:] = state[f"losses/{turn}"].tolist()
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        dtype = PRECISIONS[self.config.precision]
+        device = self.accelerator.device.type
+        return torch.autocast(device, dtype) if dtype else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def keeping_random_state(device: torch.device) -> Iterator[None]:
+    """Leave the global generators as they are, whatever is drawn inside."""
+    before = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(device, before)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the global generators: the CPU's, and that of ``device``."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        state[device.type] = getattr(torch, device.type).get_rng_state(device)
+    return state
+
+
+def set_random_state(device: torch.device, state: dict[str, Tensor]) -> None:
+    """Put back what ``random_state`` gave."""
+    torch.set_rng_state(state["cpu"])
+    if device.type != "cpu":
+        getattr(torch, device.type).set_rng_state(state[device.type], device)
+
+
+def _nested(state: dict[str, Any], prefix: str) -> dict[int, dict[str, Tensor]]:
+    """What stands at the paths ``prefix``/index/key."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for path, value in state.items():
+        if path.startswith(prefix):
+            index, key = path[len(prefix) :].split("/")
+            found.setdefault(int(index), {})[key] = value
+    return found
+
+
+def _wrap(model: Model, accelerator: Accelerator, config: TrainConfig) -> Callable[..., Tensor]:
+    wrapped: Any = model if accelerator.num_processes == 1 else accelerator.prepare_model(model)
+    return torch.compile(wrapped) if config.compile else wrapped
+
+
+def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+    if not parameters:
+        raise ValueError("the model has no parameters to train; set requires_grad on some")
+    make = functools.partial(
+        torch.optim.AdamW,
+        parameters,
+        lr=config.lr,
+        betas=(config.betas[0], config.betas[1]),
+        weight_decay=config.weight_decay,
+    )
+    try:
+        return make(fused=True)
+    except RuntimeError:  # no fused kernel for this device
+        return make()
