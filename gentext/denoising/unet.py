@@ -28,7 +28,7 @@ from gentext.core.shapes import Batch
 from gentext.denoising.conditions import Condition, Text
 from gentext.denoising.conditions import time_embedding as time_embedding
 from gentext.nn.nets import zeros
-from gentext.sequences.transformer import MultiHeadAttention
+from gentext.sequences.attention import MultiHeadAttention
 
 GROUPS, HEADS = 8, 4  # of the normalisations and of the attention
 EMBED = 2  # hidden units of the U-Net's condition for each of its channels

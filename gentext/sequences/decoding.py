@@ -172,8 +172,8 @@ def beam_search(
         done = done.gather(1, beam) | (token == eos if eos is not None else False)
         if place == length - 1 or bool(done.all()):
             break
-        each = len(logits) // n  # beams of each sequence so far
-        rows = (beam + each * torch.arange(n, device=beam.device)[:, None]).flatten()
+        beams = len(logits) // n  # of each sequence so far
+        rows = (beam + beams * torch.arange(n, device=beam.device)[:, None]).flatten()
         logits, state = step(token.flatten(), _rows(state, rows))
     final = score / _penalty(size, length_penalty)
     winner = final.argmax(1, keepdim=True)
