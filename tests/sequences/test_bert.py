@@ -223,6 +223,31 @@ def test_fill_gives_the_conditionals_and_ignores_what_it_hides() -> None:
     assert network.fill(y, [3, 0]).shape == (2, 2, 7)
 
 
+def modes(model: torch.nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def test_filling_and_drawing_are_done_in_evaluation_mode_and_leave_the_modes_as_they_were() -> None:
+    """With a block that is kept in evaluation mode while the rest is trained."""
+    model = small(dropout=0.5).train()
+    model.blocks[0].eval()
+    y, before = torch.randint(7, (2, 5)), modes(model)
+
+    def draw() -> Tensor:
+        return model.gibbs_sample(3, length=5, generator=torch.Generator().manual_seed(0))
+
+    filled, drawn = model.fill(y, [1]), draw()
+    assert modes(model) == before
+    model.logits = lambda tokens: 1 / 0  # a network that fails
+    with pytest.raises(ZeroDivisionError):
+        model.gibbs_sample(2, length=3)
+    assert modes(model) == before
+    del model.logits
+    model.eval()
+    torch.testing.assert_close(model.fill(y, [1]), filled, atol=0, rtol=0)
+    assert torch.equal(draw(), drawn)
+
+
 def conditionals(joint: Tensor) -> tuple[Tensor, Tensor]:
     return joint / joint.sum(0), joint / joint.sum(1, keepdim=True)
 

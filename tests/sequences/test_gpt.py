@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gentext.core import Density, Samples
+from gentext.core import Density, Generates, Samples
 from gentext.sequences.gpt import GPT, cache_bytes, count_flops, count_parameters
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -42,6 +42,7 @@ def all_strings(vocab_size: int, length: int) -> Tensor:
 def test_capabilities() -> None:
     assert isinstance(make(), Density)
     assert isinstance(make(), Samples)
+    assert isinstance(make(), Generates)
 
 
 def test_all_strings_have_probability_one() -> None:

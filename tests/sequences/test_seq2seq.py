@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from oracles import minimize
 from torch import Tensor, nn
 
+from gentext.core import Translates
 from gentext.sequences.attention import sinusoidal_positions
 from gentext.sequences.seq2seq import Seq2Seq, label_smoothing_loss, smoothing_optimum
 from gentext.sequences.seq2seq_nets import NETS
@@ -193,6 +194,11 @@ def test_decoding_with_a_memory_equals_reading_all_anew(net: str) -> None:
 
 
 @both
+def test_it_translates(net: str) -> None:
+    assert isinstance(small(net), Translates)
+
+
+@both
 def test_greedy_translation_takes_the_most_probable_token_each_time(net: str) -> None:
     model = small(net).train()
     source = batch(8, 7)
@@ -266,6 +272,22 @@ def test_attention_maps_are_distributions_over_the_source(net: str) -> None:
     hidden = (source == PAD)[:, None, None, None].expand_as(maps)
     assert (maps[hidden] == 0).all()
     assert (maps[~hidden] > 0).all()
+
+
+@both
+def test_what_is_shown_and_written_is_that_of_evaluation_mode_which_is_left_as_it_was(
+    net: str,
+) -> None:
+    """With an embedding that is kept in evaluation mode while the rest is trained."""
+    model = small(net, dropout=0.5)
+    source, target = batch(), batch()
+    maps, text = model.attention(source, target), model.translate(source)
+    model.train()
+    model.embedding.eval()
+    modes = [module.training for module in model.modules()]
+    torch.testing.assert_close(model.attention(source, target), maps, atol=0, rtol=0)
+    assert torch.equal(model.translate(source), text)
+    assert [module.training for module in model.modules()] == modes
 
 
 @both

@@ -302,6 +302,35 @@ def test_usage_is_a_perplexity(model: VQVAE) -> None:
     assert isinstance(model, Samples)
 
 
+def test_what_is_drawn_and_shown_is_that_of_evaluation_mode_which_is_left_as_it_was() -> None:
+    """With networks that drop features out; first the encoder is kept in evaluation mode."""
+    model = VQVAE(shape=(1, 4, 8), codes=3, code_size=2, hidden=8)
+    model.quantizer.codebook.normal_()
+    model.encoder = nn.Sequential(model.encoder, nn.Dropout(0.5))
+    model.decoder = nn.Sequential(nn.Dropout(0.5), model.decoder)
+    x = torch.rand(6, 1, 4, 8).round()
+
+    def results() -> tuple[Tensor, Tensor, float]:
+        drawn = model.sample(4, mean=True, generator=torch.Generator().manual_seed(0))
+        return drawn, model.reconstruct(x), model.usage(x)
+
+    expected = model.eval() and results()
+    model.train()
+    model.encoder.eval()
+    modes = [module.training for module in model.modules()]
+    for found, value in zip(results(), expected, strict=True):
+        assert torch.equal(torch.as_tensor(found), torch.as_tensor(value))
+    assert [module.training for module in model.modules()] == modes
+    model.train()
+    assert torch.equal(model.reconstruct(x), expected[1])
+    assert model.usage(x) == expected[2]
+
+
+def test_a_prior_that_draws_nothing_is_refused(model: VQVAE) -> None:
+    with pytest.raises(ValueError, match=r"generate\(tokens, n\) or sample\(n\).*Linear"):
+        model.sample(2, nn.Linear(1, 1))
+
+
 def test_codes_are_used_more_evenly_with_restarts() -> None:
     """Four clusters far apart and a codebook that starts in one of them."""
     centres = torch.tensor([[8.0, 8.0], [8.0, -8.0], [-8.0, 8.0], [-8.0, -8.0]])
