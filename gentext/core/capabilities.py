@@ -53,7 +53,7 @@ class Generates(Protocol):
 
     vocab_size: int
 
-    def generate(self, tokens: Tokens, n: int, **how: Any) -> Tokens:
+    def generate(self, tokens: Tokens, n: int, *_: Any, **how: Any) -> Tokens:
         """``tokens`` and up to ``n`` more."""
 
 
@@ -61,7 +61,7 @@ class Generates(Protocol):
 class Translates(Protocol):
     """Turns a text into another one."""
 
-    def translate(self, source: Tokens, **how: Any) -> Tokens:
+    def translate(self, source: Tokens, *_: Any, **how: Any) -> Tokens:
         """Rows of tokens for rows of tokens."""
 
 

@@ -25,7 +25,8 @@ from gentext.core.checks import check_counts, check_dropout, check_heads
 from gentext.core.shapes import Batch
 from gentext.denoising.conditions import Conditioning, Text
 from gentext.nn.nets import zeros
-from gentext.sequences.transformer import FeedForward, MultiHeadAttention, sinusoidal_positions
+from gentext.sequences.attention import MultiHeadAttention, sinusoidal_positions
+from gentext.sequences.transformer import FeedForward
 
 Patches = Float[Tensor, "n places values"]
 

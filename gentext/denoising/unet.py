@@ -27,7 +27,7 @@ from gentext.core.checks import check_counts, check_dropout
 from gentext.core.shapes import Batch
 from gentext.denoising.conditions import Condition, Text
 from gentext.nn.nets import zeros
-from gentext.sequences.transformer import MultiHeadAttention
+from gentext.sequences.attention import MultiHeadAttention
 
 GROUPS, HEADS = 8, 4  # of the normalisations and of the attention
 HIDDEN_PER_CHANNEL = 2  # hidden units of the U-Net's condition for each of its channels

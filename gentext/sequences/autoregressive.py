@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model
+from gentext.core import Model, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences import decoding
 
@@ -157,13 +157,8 @@ class Autoregressive(Model):
         if n < 0:
             raise ValueError(f"got n={n} tokens to generate; it must be 0 or above")
         options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                written = self._generate(tokens, n, cache, stop, generator, options)
-        finally:
-            self.train(was_training)
+        with evaluating(self), torch.inference_mode():
+            written = self._generate(tokens, n, cache, stop, generator, options)
         return written.clone()  # outside, so that gradients may be taken with them
 
     def _generate(
@@ -268,10 +263,11 @@ def stream_log_prob(
     if not 1 <= stride <= window:
         raise ValueError(f"got stride={stride}; it must be from 1 to the window, {window}")
     parts, reached = [], 0
-    for start in range(0, len(stream), stride):
-        log_p = model.log_probs(stream[None, start : start + window])[0]
-        parts.append(log_p[reached - start :])
-        reached = min(start + window, len(stream))
-        if reached == len(stream):
-            break
+    with evaluating(model):
+        for start in range(0, len(stream), stride):
+            log_p = model.log_probs(stream[None, start : start + window])[0]
+            parts.append(log_p[reached - start :])
+            reached = min(start + window, len(stream))
+            if reached == len(stream):
+                break
     return torch.cat(parts)

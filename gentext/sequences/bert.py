@@ -1,9 +1,9 @@
 """BERT: an encoder that predicts masked tokens from both sides, and what its predictions define.
 
 A masked language model learns conditionals p(x_i | x_{∖M}), one for each set of masked places. They
-are trained apart, and nothing makes them the conditionals of one joint law: so there is no
-``log_prob`` and no exact ``sample``, but a pseudo-likelihood and a Gibbs sampler whose law may
-depend on the order in which places are visited.
+are trained apart, and nothing makes them the conditionals of one joint distribution: so there is no
+``log_prob`` and no exact ``sample``, but a pseudo-likelihood and a Gibbs sampler whose distribution
+may depend on the order in which places are visited.
 
 Notation: ``x`` tokens, ``M`` the chosen places, V = ``vocab_size``; ``a`` and ``b`` two variables
 of which p(a | b) and p(b | a) are given.
@@ -13,21 +13,20 @@ Source: Devlin et al., NAACL 2019.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gentext.core import Model
+from gentext.core import Model, check_counts, chosen, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
 RATE = 0.15  # share of the places that are predicted
 MASKED, REPLACED = 0.8, 0.1  # of these; the rest keep their token
-SPREAD = 0.02  # standard deviation of the weights at the start
-ORDERS = ("forward", "backward", "random")
+INITIAL_STD = 0.02  # standard deviation of the weights at the start
 
 
 class BERT(Model):
@@ -51,9 +50,7 @@ class BERT(Model):
         pad: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"vocab_size": vocab_size, "context": context, "layers": layers}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but got {value}")
+        check_counts(vocab_size=vocab_size, context=context, layers=layers)
         self.vocab_size, self.context, self.pad = vocab_size, context, pad
         self.mask = vocab_size if mask is None else mask
         for name, token, most in (("mask", self.mask, vocab_size), ("pad", pad, vocab_size - 1)):
@@ -72,9 +69,8 @@ class BERT(Model):
     def encode(self, tokens: Tokens) -> Float[Tensor, "n t width"]:
         """The features of every place, which know the whole row; what fine-tuning builds on."""
         self.check(tokens)
-        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
-        x = self.dropout(x)
-        mask = None if self.pad is None else (tokens != self.pad)[:, None, None]
+        x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
+        mask = None if self.pad is None else (tokens != self.pad)[:, None, None]  # (n, 1, 1, t)
         for block in self.blocks:
             x = block(x, mask=mask)
         return self.norm(x)
@@ -88,10 +84,8 @@ class BERT(Model):
 
         Equation: :eq:`eq-pre-mlm`
         """
-        corrupted, chosen = mlm_mask(
-            tokens, vocab_size=self.vocab_size, mask=self.mask, pad=self.pad
-        )
-        return mlm_loss(self.logits(corrupted), tokens, chosen)
+        corrupted, M = mlm_mask(tokens, vocab_size=self.vocab_size, mask=self.mask, pad=self.pad)
+        return mlm_loss(self.logits(corrupted), tokens, M)
 
     def pseudo_log_prob(self, tokens: Tokens) -> PerExample:
         """Σ_i log p(x_i | x_{∖i}) in nats: each token given all others, in one pass a place.
@@ -115,14 +109,16 @@ class BERT(Model):
     def fill(self, tokens: Tokens, positions: Sequence[int]) -> Float[Tensor, "n k v"]:
         """p(x_i | the other places) for each of the k ``positions``, which are masked together.
 
-        Each is the law of one token; their product is not the joint law of them all.
+        Each is the distribution of one token; their product is not the joint one of them all. They
+        are computed in evaluation mode, without dropout.
         """
         places = list(positions)
         if not places or not all(0 <= i < tokens.shape[1] for i in places):
             raise ValueError(
                 f"got positions {places}: give at least one, from 0 to {tokens.shape[1] - 1}"
             )
-        return self.logits(_hidden(tokens, places, self.mask))[:, places].softmax(-1)
+        with evaluating(self):
+            return self.logits(_hidden(tokens, places, self.mask))[:, places].softmax(-1)
 
     @torch.no_grad()
     def gibbs_sample(
@@ -137,24 +133,23 @@ class BERT(Model):
     ) -> Tokens:
         """``n`` rows after ``sweeps`` rounds of drawing every token given all others.
 
-        Unless the conditionals happen to be compatible, no joint law is sampled: what the rows
-        converge to depends on ``order``, "forward", "backward" or "random" (anew in each round).
-        They start from ``tokens`` (n, length), or else with all places masked.
+        Unless the conditionals happen to be compatible, no joint distribution is sampled: what the
+        rows converge to depends on ``order``, "forward", "backward" or "random" (anew in each
+        round). They start from ``tokens`` (n, length), or else with all places masked.
 
         Source: Wang and Cho, NeuralGen workshop 2019.
         """
-        self._check_gibbs(n, length, sweeps, order)
+        visits = chosen("order", order, ORDERS)
+        self._check_gibbs(n, length, sweeps)
         device = self.bias.device
         x = torch.full((n, length), self.mask, device=device) if tokens is None else tokens.clone()
         if x.shape != (n, length):
             raise ValueError(f"got tokens of shape {tuple(x.shape)}, but rows of ({n}, {length})")
-        training = self.training
-        self.eval()
-        for _ in range(sweeps):
-            for i in _visits(length, order, generator):
-                p = self.logits(_hidden(x, [i], self.mask))[:, i].softmax(-1)
-                x[:, i] = torch.multinomial(p, 1, generator=generator)[:, 0]
-        self.train(training)
+        with evaluating(self):
+            for _ in range(sweeps):
+                for i in visits(length, generator):
+                    p = self.logits(_hidden(x, [i], self.mask))[:, i].softmax(-1)
+                    x[:, i] = torch.multinomial(p, 1, generator=generator)[:, 0]
         return x
 
     def check(self, tokens: Tensor) -> None:
@@ -175,9 +170,7 @@ class BERT(Model):
                 f"{len(self.tokens.weight) - 1}: use the tokenizer it was trained with"
             )
 
-    def _check_gibbs(self, n: int, length: int, sweeps: int, order: str) -> None:
-        if order not in ORDERS:
-            raise ValueError(f"unknown order {order!r}: choose one of {', '.join(ORDERS)}")
+    def _check_gibbs(self, n: int, length: int, sweeps: int) -> None:
         if n < 1 or sweeps < 1 or not 1 <= length <= self.context:
             raise ValueError(
                 f"n and sweeps must be at least 1 and length 1 to {self.context}, but got "
@@ -206,22 +199,22 @@ def mlm_mask(
         raise ValueError(f"rate must be above 0 and at most 1, but got {rate}")
     u = torch.rand(tokens.shape, device=tokens.device, generator=generator) / rate
     other = torch.randint(vocab_size, tokens.shape, device=tokens.device, generator=generator)
-    chosen = u < 1
+    M = u < 1
     if pad is not None:
-        chosen = chosen & (tokens != pad)
-    masked, replaced = chosen & (u < MASKED), chosen & (u >= MASKED) & (u < MASKED + REPLACED)
+        M = M & (tokens != pad)
+    masked, replaced = M & (u < MASKED), M & (u >= MASKED) & (u < MASKED + REPLACED)
     corrupted = torch.where(replaced, other.to(tokens), tokens).masked_fill(masked, mask)
-    return corrupted, chosen
+    return corrupted, M
 
 
-def mlm_loss(logits: Logits, tokens: Tokens, chosen: Bool[Tensor, "n t"]) -> Scalar:
-    """The mean of −log p(x_i | the shown places), in nats, over the ``chosen`` places of all rows.
+def mlm_loss(logits: Logits, tokens: Tokens, M: Bool[Tensor, "n t"]) -> Scalar:
+    """The mean of −log p(x_i | x_{∖M}), in nats, over the places ``M`` of all rows.
 
     Equation: :eq:`eq-pre-mlm`
     """
-    targets = tokens.long().masked_fill(~chosen, -1).flatten()
+    targets = tokens.long().masked_fill(~M, -1).flatten()
     total = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
-    return total / chosen.sum().clamp(min=1)
+    return total / M.sum().clamp(min=1)
 
 
 def log_odds_ratios(p: Float[Tensor, "a b"]) -> Float[Tensor, "a-1 b-1"]:
@@ -234,10 +227,10 @@ def log_odds_ratios(p: Float[Tensor, "a b"]) -> Float[Tensor, "a-1 b-1"]:
 
 
 def incompatibility(a_given_b: Tensor, b_given_a: Tensor) -> Scalar:
-    """How far two positive conditionals (a, b), both indexed [a, b], are from having a joint law.
+    """How far two positive conditionals (a, b), both indexed [a, b], are from having a p(a, b).
 
-    The largest difference of their log odds ratios; it is zero exactly when there is a p(a, b) of
-    which they are the conditionals.
+    The largest difference of their log odds ratios; it is zero exactly when there is a joint
+    distribution of which they are the conditionals.
 
     Equation: :eq:`eq-pre-compat`
 
@@ -250,11 +243,11 @@ def incompatibility(a_given_b: Tensor, b_given_a: Tensor) -> Scalar:
 def gibbs_stationary(
     a_given_b: Tensor, b_given_a: Tensor
 ) -> tuple[Float[Tensor, "a b"], Float[Tensor, "a b"]]:
-    """The laws of (a, b) to which Gibbs sampling converges: rounds (a, b), and rounds (b, a).
+    """What Gibbs sampling of (a, b) converges to: in rounds (a, b), and in rounds (b, a).
 
     Both tables (a, b) are indexed [a, b], so columns of the first and rows of the second sum to
     one. Rounds that end with b leave p(b | a) exact, the others p(a | b); where the
-    conditionals are compatible, both laws are the joint.
+    conditionals are compatible, both distributions are the joint.
 
     Equation: :eq:`eq-pre-compat`
     """
@@ -290,16 +283,21 @@ def _hidden(tokens: Tokens, places: list[int], mask: int) -> Tokens:
     return hidden
 
 
-def _visits(length: int, order: str, generator: torch.Generator | None) -> list[int]:
-    if order == "random":
-        device = "cpu" if generator is None else generator.device
-        return torch.randperm(length, generator=generator, device=device).tolist()
-    return list(range(length)) if order == "forward" else list(reversed(range(length)))
+def _shuffled(length: int, generator: torch.Generator | None) -> list[int]:
+    device = "cpu" if generator is None else generator.device
+    return torch.randperm(length, generator=generator, device=device).tolist()
+
+
+ORDERS: dict[str, Callable[[int, torch.Generator | None], Sequence[int]]] = {
+    "forward": lambda length, _: range(length),
+    "backward": lambda length, _: range(length)[::-1],
+    "random": _shuffled,
+}
 
 
 def _start(module: nn.Module) -> None:
     """Small normal weights and no biases, as in Devlin et al.; norms keep their own."""
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=SPREAD)
+        nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -151,36 +151,40 @@ def beam_search(
         raise ValueError(f"got width={width} and length={length}; both must be at least 1")
     n = len(first)
     logits, state = step(first, state)
-    vocabulary = logits.shape[-1]
     score = logits.new_zeros(n, 1)  # of each beam, in nats
     tokens = first.new_zeros(n, 1, 0)
     size = first.new_zeros(n, 1)  # tokens up to and with eos
     done = torch.zeros_like(size, dtype=torch.bool)
     for place in range(length):
-        log_p = logits.log_softmax(-1).unflatten(0, (n, -1))
-        if eos is not None:  # a finished beam goes on by eos alone, at no cost
-            waiting = torch.full_like(log_p, -math.inf)
-            waiting[..., eos] = 0.0
-            log_p = torch.where(done[..., None], waiting, log_p)
-        total = score[..., None] + log_p
+        log_p = logits.log_softmax(-1).unflatten(0, (n, -1))  # (n, beams, v)
+        total = score[..., None] + _once_ended(log_p, done, eos)
         grown = (size + ~done)[..., None].expand_as(total)
         ranked = (total / _penalty(grown, length_penalty)).flatten(1)
-        best = ranked.topk(min(width, ranked.shape[1]), sorted=True).indices
-        beam, token = best // vocabulary, best % vocabulary
+        best = ranked.topk(min(width, ranked.shape[1]), sorted=True).indices  # (n, width)
+        beam, token = best // log_p.shape[-1], best % log_p.shape[-1]
         score, size = total.flatten(1).gather(1, best), grown.flatten(1).gather(1, best)
         tokens = torch.cat([_pick(tokens, beam), token[..., None]], dim=-1)
         done = done.gather(1, beam) | (token == eos if eos is not None else False)
         if place == length - 1 or bool(done.all()):
             break
-        each = len(logits) // n  # beams of each sequence so far
-        rows = (beam + each * torch.arange(n, device=beam.device)[:, None]).flatten()
-        logits, state = step(token.flatten(), _rows(state, rows))
+        logits, state = step(token.flatten(), _reordered(state, beam, log_p.shape[1]))
     final = score / _penalty(size, length_penalty)
     winner = final.argmax(1, keepdim=True)
     return _pick(tokens, winner)[:, 0], final.gather(1, winner)[:, 0]
 
 
-def _rows(state: Any, rows: Tensor) -> Any:
+def _once_ended(log_p: Tensor, done: Tensor, eos: int | None) -> Tensor:
+    """``log_p`` (n, beams, v), where beams that are ``done`` go on by ``eos`` alone, at no cost."""
+    if eos is None:
+        return log_p
+    waiting = torch.full_like(log_p, -math.inf)
+    waiting[..., eos] = 0.0
+    return torch.where(done[..., None], waiting, log_p)
+
+
+def _reordered(state: Any, beam: Tensor, beams: int) -> Any:
+    """The state of the beams (n, width) that stay, of ``beams`` for each sequence."""
+    rows = (beam + beams * torch.arange(len(beam), device=beam.device)[:, None]).flatten()
     return tree_map(lambda s: s.index_select(0, rows) if isinstance(s, Tensor) else s, state)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gentext.core import Model, check_examples
+from gentext.core import Model, check_counts, check_examples
 from gentext.core.shapes import Flat, PerExample, Scalar
 from gentext.nn.masked import MaskedMLP
 
@@ -25,8 +25,7 @@ class MADE(Model):
 
     def __init__(self, *, features: int, hidden: int = 256) -> None:
         super().__init__()
-        if features < 1 or hidden < 1:
-            raise ValueError(f"got features={features}, hidden={hidden}; both are at least 1")
+        check_counts(features=features, hidden=hidden)
         self.features = features
         self.net = MaskedMLP(features, (hidden, hidden), outputs=1)
 

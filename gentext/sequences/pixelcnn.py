@@ -11,20 +11,25 @@ generation with PixelCNN decoders, NeurIPS 2016.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints
 
-from gentext.core import Model, check_examples
-from gentext.core.draws import drawing_from
+from gentext.core import (
+    Model,
+    check_counts,
+    check_dropout,
+    check_examples,
+    chosen,
+    drawing_from,
+    evaluating,
+)
 from gentext.core.shapes import Batch, PerExample, Scalar
-from gentext.nn.distributions import DiscretizedLogisticMixture
+from gentext.sequences.pixel_likelihoods import PIXEL_LIKELIHOODS
 
-LIKELIHOODS = ("categorical", "logistic")
-COMPONENTS = 5  # logistics in the mixture of "logistic"
+MASKS = {"A": False, "B": True}  # whether a window shows the pixel in its centre
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -39,12 +44,11 @@ class MaskedConv2d(nn.Conv2d):
     mask: Tensor
 
     def __init__(self, kind: str, inputs: int, outputs: int, kernel: int = 3) -> None:
-        if kind not in ("A", "B"):
-            raise ValueError(f"unknown mask {kind!r}: choose 'A' (hides the own pixel) or 'B'")
+        own = chosen("mask", kind, MASKS)
         check_kernel(kernel)
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         mask, centre = torch.ones(kernel, kernel), kernel // 2
-        mask[centre, centre + (kind == "B") :] = 0
+        mask[centre, centre + own :] = 0
         mask[centre + 1 :] = 0
         self.register_buffer("mask", mask, persistent=False)
 
@@ -63,53 +67,11 @@ def masked_stack(
 
     Equation: :eq:`eq-gpt-pixelcnn`
     """
-    if layers < 2:
-        raise ValueError(f"layers must be at least 2, but got {layers}")
+    check_counts(2, layers=layers)
     stack: list[nn.Module] = [MaskedConv2d("A", inputs, channels, kernel)]
     for _ in range(layers - 2):
         stack += [nn.SiLU(), MaskedConv2d("B", channels, channels, kernel)]
     return nn.Sequential(*stack, nn.SiLU(), nn.Conv2d(channels, outputs, 1))
-
-
-class GreyLevels(Distribution):
-    """Values k/(K−1) with free probabilities; ``logits`` have K in their last dimension."""
-
-    arg_constraints: ClassVar = {"logits": constraints.real_vector}
-    support = constraints.unit_interval
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits, self.levels = logits.log_softmax(-1), logits.shape[-1]
-        super().__init__(logits.shape[:-1], validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log P(k) of ``value`` = k/(K−1), in nats; other values are rounded."""
-        k = (value * (self.levels - 1)).round().long()
-        return self.logits.gather(-1, k[..., None])[..., 0]
-
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        """Values k/(K−1)."""
-        shape = self._extended_shape(torch.Size(sample_shape))
-        p = self.logits.detach().exp().expand(*shape, self.levels)
-        k = torch.multinomial(p.reshape(-1, self.levels), 1)
-        return k.reshape(shape).to(p) / (self.levels - 1)
-
-    @property
-    def mean(self) -> Tensor:
-        """E[k]/(K−1)."""
-        k = torch.linspace(0, 1, self.levels, device=self.logits.device, dtype=self.logits.dtype)
-        return (self.logits.exp() * k).sum(-1)
-
-
-class CategoricalImage(DiscretizedLogisticMixture):
-    """Free probabilities of the ``levels`` grey levels of each value."""
-
-    def __init__(self, shape: tuple[int, ...], levels: int) -> None:
-        super().__init__(shape, levels)
-        self.per_value = levels
-
-    def forward(self, parameters: Batch) -> Independent:
-        """The distribution of images from logits ``parameters`` (n, levels, *shape)."""
-        return self.event(GreyLevels(self.take(parameters).movedim(1, -1)))
 
 
 class GatedBlock(nn.Module):
@@ -174,8 +136,9 @@ class PixelCNN(Model):
         check_arguments(shape, levels, channels, layers, dropout)
         check_kernel(kernel)
         self.shape, self.levels, self.ordered = tuple(shape), levels, ordered
-        self.likelihood = make_likelihood(likelihood, self.shape, levels)
-        self.of_value = make_likelihood(likelihood, (1, 1, 1), levels)
+        likelihood_of = chosen("likelihood", likelihood, PIXEL_LIKELIHOODS)
+        self.likelihood = likelihood_of(self.shape, levels)
+        self.value_likelihood = likelihood_of((1, 1, 1), levels)
         if not ordered and likelihood != "categorical":
             raise ValueError("levels without an order need likelihood='categorical'")
         c, height, width = self.shape
@@ -223,13 +186,8 @@ class PixelCNN(Model):
         x = self.images(x).clone()
         if not 0 <= rows <= self.shape[1]:
             raise ValueError(f"rows must be from 0 to the height {self.shape[1]}, but got {rows}")
-        training = self.training
-        self.eval()
-        try:
-            with drawing_from(generator):
-                self._fill(x, rows, Memory(self, x) if cache else None)
-        finally:
-            self.train(training)
+        with evaluating(self), drawing_from(generator):
+            self._fill(x, rows, Memory(self, x) if cache else None)
         return x
 
     def features(self, x: Batch) -> Tensor:
@@ -289,7 +247,7 @@ class PixelCNN(Model):
                 at = (..., slice(i, i + 1), slice(j, j + 1))
                 h = self.features(x)[at] if memory is None else memory.features(i, j)
                 for k in range(len(self.heads)):
-                    p = self.of_value(self._output(h, x[at], k)[:, :, None])
+                    p = self.value_likelihood(self._output(h, x[at], k)[:, :, None])
                     x[at][:, k : k + 1] = p.sample()
 
 
@@ -331,30 +289,15 @@ class Memory:
         return place.new_zeros(len(self.x), place.shape[1], height, width)
 
 
-def make_likelihood(name: str, shape: tuple[int, ...], levels: int) -> DiscretizedLogisticMixture:
-    """The likelihood called ``name`` of images of ``shape``; ValueError for an unknown name."""
-    if name == "categorical":
-        return CategoricalImage(shape, levels)
-    if name == "logistic":
-        return DiscretizedLogisticMixture(shape, levels, COMPONENTS)
-    raise ValueError(f"unknown likelihood {name!r}: choose one of {', '.join(LIKELIHOODS)}")
-
-
 def check_arguments(
     shape: tuple[int, ...], levels: int, channels: int, layers: int, dropout: float
 ) -> None:
     """Raise ValueError unless a PixelCNN can be built of these."""
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"shape must be (channels, height, width), but got {tuple(shape)}")
-    for name, value, least in (
-        ("levels", levels, 2),
-        ("channels", channels, 1),
-        ("layers", layers, 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, but got {value}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), but got {dropout}")
+    check_counts(channels=channels, layers=layers)
+    check_counts(2, levels=levels)
+    check_dropout(dropout)
 
 
 def check_kernel(kernel: int) -> None:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from gentext.core import check_counts, check_dropout, chosen
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -146,13 +147,10 @@ class RecurrentLM(Autoregressive):
         row: int | None = None,
     ) -> None:
         super().__init__()
-        if cell not in CELLS:
-            raise ValueError(f"unknown cell {cell!r}: choose one of {', '.join(CELLS)}")
-        if min(vocab_size, hidden, layers, 1 if row is None else row) < 1 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"got vocab_size={vocab_size}, hidden={hidden}, layers={layers}, row={row}, "
-                f"dropout={dropout}: sizes are at least 1, dropout in [0, 1)"
-            )
+        recurrent = chosen("cell", cell, CELLS)
+        check_counts(vocab_size=vocab_size, hidden=hidden, layers=layers)
+        check_counts(row=1 if row is None else row)
+        check_dropout(dropout)
         if not 0 <= bos < vocab_size:
             raise ValueError(f"got bos={bos}; it must be a token, 0 to {vocab_size - 1}")
         self.vocab_size, self.bos, self.pad, self.row = vocab_size, bos, pad, row
@@ -160,7 +158,7 @@ class RecurrentLM(Autoregressive):
         self.embedding = nn.Embedding(vocab_size, width)
         inputs = width if row is None else 2 * width
         self.column = None if row is None else nn.Embedding(row, inputs)
-        self.rnn = CELLS[cell](inputs, hidden, layers, batch_first=True)
+        self.rnn = recurrent(inputs, hidden, layers, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, vocab_size)
 

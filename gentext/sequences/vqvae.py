@@ -19,8 +19,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from gentext.core import Model, check_examples, plain_precision
-from gentext.core.draws import drawing_from
+from gentext.core import (
+    Density,
+    Generates,
+    Model,
+    Samples,
+    check_counts,
+    check_examples,
+    drawing_from,
+    evaluating,
+    plain_precision,
+)
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder
@@ -53,9 +62,7 @@ class VectorQuantizer(nn.Module):
         self, codes: int, code_size: int, *, decay: float | None = 0.99, restart: float = 0.05
     ) -> None:
         super().__init__()
-        for name, value in {"codes": codes, "code_size": code_size}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but got {value}")
+        check_counts(codes=codes, code_size=code_size)
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), or None for gradients, but got {decay}")
         if not 0 <= restart < 1:
@@ -142,8 +149,8 @@ class VQVAE(Model):
     ``code_size``; ``hidden`` channels of the networks (``encoder`` and ``decoder`` may be replaced
     by others); ``beta`` the weight of the commitment term; ``decay`` see :class:`VectorQuantizer`
     (``model.quantizer.restart = 0`` turns its restarts off); ``likelihood`` and ``levels`` as for a
-    VAE. A ``prior`` over codes is any object with ``log_prob(tokens)`` of codes (n, t), row by row,
-    in nats; None is the uniform one.
+    VAE. A ``prior`` over codes is any :class:`~gentext.core.Density` of codes (n, t), row by row,
+    and to draw with it one that ``Generates`` or ``Samples``; None is the uniform one.
     """
 
     def __init__(
@@ -164,8 +171,7 @@ class VQVAE(Model):
                 f"shape must be (c, h, w) with h and w divisible by 4, but got {tuple(shape)}: "
                 "crop or pad the images"
             )
-        if hidden < 2:
-            raise ValueError(f"hidden must be at least 2, but got {hidden}")
+        check_counts(2, hidden=hidden)
         if not beta >= 0:
             raise ValueError(f"beta must not be negative, but got {beta}")
         self.shape, self.beta = tuple(shape), beta
@@ -207,7 +213,7 @@ class VQVAE(Model):
         """
         k = self.encode(x)
         reconstruction = self.decode(k).log_prob(x)
-        if prior is not None and not hasattr(prior, "log_prob"):
+        if prior is not None and not isinstance(prior, Density):
             raise ValueError(
                 f"prior must have log_prob(codes), but is a {type(prior).__name__}; this model "
                 "takes no labels"
@@ -238,19 +244,21 @@ class VQVAE(Model):
         generator: torch.Generator | None = None,
     ) -> Batch:
         """``n`` draws x ~ p(x | k), k ~ p(k); with ``mean`` the noise-free E[x | k] instead."""
-        with drawing_from(generator):
+        with evaluating(self), drawing_from(generator):
             p = self.decode(self._draw_codes(n, prior))
             return p.mean if mean else p.sample()
 
     @torch.no_grad()
     def reconstruct(self, x: Batch) -> Batch:
         """E[x | k(x)]."""
-        return self.decode(self.encode(x)).mean
+        with evaluating(self):
+            return self.decode(self.encode(x)).mean
 
     @torch.no_grad()
     def usage(self, x: Batch) -> float:
         """The perplexity of the codes of ``x``: K if all are used alike, 1 if only one is."""
-        return perplexity(self.encode(x), len(self.quantizer.codebook))
+        with evaluating(self):
+            return perplexity(self.encode(x), len(self.quantizer.codebook))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError where the data do not fit this model."""
@@ -263,8 +271,13 @@ class VQVAE(Model):
         size, device = math.prod(self.map), self.quantizer.codebook.device
         if prior is None:
             return torch.randint(len(self.quantizer.codebook), (n, size), device=device)
-        if hasattr(prior, "generate"):  # a model of sequences of any length
+        if isinstance(prior, Generates):  # a model of sequences of any length
             return prior.generate(torch.empty(n, 0, dtype=torch.long, device=device), size)
+        if not isinstance(prior, Samples):
+            raise ValueError(
+                "prior must have generate(tokens, n) or sample(n) to be drawn from, but is a "
+                f"{type(prior).__name__}"
+            )
         drawn = prior.sample(n)
         if drawn.is_floating_point():  # "images" k/(K-1) of codes
             drawn = (drawn * (len(self.quantizer.codebook) - 1)).round().long()
@@ -291,52 +304,6 @@ def perplexity(codes: Tensor, k: int) -> float:
     """e to the entropy of the frequencies of 0..k−1 among ``codes``: how many are in use."""
     p = torch.bincount(codes.flatten(), minlength=k).double() / codes.numel()
     return float(torch.special.entr(p).sum().exp())
-
-
-def gumbel_max(
-    logits: Tensor, *, noise: Tensor | None = None, generator: torch.Generator | None = None
-) -> Tensor:
-    """arg max_j (l_j + G_j), a draw from softmax(l), for ``logits`` (..., K).
-
-    ``noise`` holds the uniform numbers in (0, 1) of which G = −log(−log u) is made; drawn if None.
-
-    Equation: :eq:`eq-vq-gumbel`
-    """
-    return _perturbed(logits, noise, generator).argmax(-1)
-
-
-def gumbel_softmax(
-    logits: Tensor,
-    tau: float = 1.0,
-    *,
-    hard: bool = False,
-    noise: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """softmax((l + G)/τ) for ``logits`` (..., K): a draw that has a gradient, one-hot as τ → 0.
-
-    With ``hard`` the value is one-hot and the gradient that of the softmax (a biased one).
-
-    Equation: :eq:`eq-vq-gumbel`
-
-    Source: Jang et al., and Maddison et al., both ICLR 2017.
-    """
-    if not tau > 0:
-        raise ValueError(f"tau must be positive, but got {tau}; gumbel_max is its limit at 0")
-    y = (_perturbed(logits, noise, generator) / tau).softmax(-1)
-    if not hard:
-        return y
-    one_hot = F.one_hot(y.argmax(-1), y.shape[-1]).to(y)
-    return y + (one_hot - y).detach()
-
-
-def _perturbed(logits: Tensor, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
-    if noise is None:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        noise = torch.rand(
-            logits.shape, generator=generator, dtype=logits.dtype, device=logits.device
-        )
-    return logits - (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
 
 
 def everywhere(total: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gentext.core import check_counts, check_dropout
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -29,9 +30,7 @@ class CausalConv1d(nn.Conv1d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 2, dilation: int = 1) -> None:
-        for name, value in {"kernel": kernel, "dilation": dilation}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, but got {value}")
+        check_counts(kernel=kernel, dilation=dilation)
         super().__init__(inputs, outputs, kernel, dilation=dilation)
         self.past = (kernel - 1) * dilation
 
@@ -47,7 +46,8 @@ class CausalConv1d(nn.Conv1d):
         """
         (k,), (d,) = self.kernel_size, self.dilation
         taps = [queue[:, (t - i * d) % self.past] for i in range(k - 1, 0, -1)] + [x]
-        y = F.linear(torch.stack(taps, dim=2).flatten(1), self.weight.flatten(1), self.bias)
+        window = torch.stack(taps, dim=2).flatten(1)  # (n, inputs, k), (n, inputs · k)
+        y = F.linear(window, self.weight.flatten(1), self.bias)
         if self.past:
             queue[:, t % self.past] = x
         return y
@@ -97,13 +97,9 @@ class WaveNet(Autoregressive):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        sizes = {"channels": channels, "layers": layers, "stacks": stacks, "kernel": kernel - 1}
-        for name, value in {**sizes, "levels": levels - 1}.items():
-            if value < 1:
-                least = 2 if name in ("kernel", "levels") else 1
-                raise ValueError(f"{name} must be at least {least}, but got {value + least - 1}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), but got {dropout}")
+        check_counts(channels=channels, layers=layers, stacks=stacks)
+        check_counts(2, kernel=kernel, levels=levels)
+        check_dropout(dropout)
         self.vocab_size = self.bos = levels
         self.embedding = nn.Embedding(levels + 1, channels)
         dilations = [2**layer for layer in range(layers)] * stacks
@@ -168,7 +164,7 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
 
     Equation: :eq:`eq-gpt-mulaw`
     """
-    check_levels(levels)
+    check_counts(2, levels=levels)
     if not x.is_floating_point():
         raise ValueError(f"got samples of {x.dtype}; scale them into [-1, 1] as floating-point")
     if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.numel():
@@ -186,11 +182,5 @@ def mu_law_decode(tokens: Tensor, levels: int = 256) -> Tensor:
 
     Equation: :eq:`eq-gpt-mulaw`
     """
-    check_levels(levels)
+    check_counts(2, levels=levels)
     return expand(2 * tokens / (levels - 1) - 1, float(levels - 1))
-
-
-def check_levels(levels: int) -> None:
-    """Raise ValueError unless there are at least two ``levels``."""
-    if levels < 2:
-        raise ValueError(f"levels must be at least 2, but got {levels}")

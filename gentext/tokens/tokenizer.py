@@ -1,4 +1,4 @@
-"""Text to numbers and back: characters, and byte pairs learned by the ``tokenizers`` library.
+"""Text to numbers and back: characters, words, and byte pairs by the ``tokenizers`` library.
 
 Every vocabulary begins with the same four special tokens; whatever else it holds stands in the
 tokenizer's JSON, which a checkpoint carries along, so that a model never meets another's numbers.
@@ -9,23 +9,24 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from gentext.core import chosen
 from gentext.core.shapes import Tokens
 
-PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3
-CHINESE = "[\u4e00-\u9fff]"
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
-PIECE = re.compile(rf"{CHINESE}|-|(?:(?!{CHINESE})[^\s-])+")
+PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3  # their numbers
+CHINESE = "[\u4e00-\u9fff]"
+PIECE = re.compile(rf"{CHINESE}|-|(?:(?!{CHINESE})[^\s-])+")  # a word or a Chinese character
 TIGHT = re.compile(rf"{CHINESE}|-")  # what has no space beside it
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What the two kinds share."""
+    """What all kinds share."""
 
     size: int
 
@@ -78,7 +79,7 @@ class CharTokenizer:
 
         Raises ValueError for numbers that are no tokens.
         """
-        first, tokens = len(SPECIALS), known(tokens, self.size)
+        first, tokens = len(SPECIALS), _checked(tokens, self.size)
         kept = (t for t in tokens if t >= first or t == UNKNOWN)
         return "".join("\ufffd" if t == UNKNOWN else self.alphabet[t - first] for t in kept)
 
@@ -138,7 +139,7 @@ class WordTokenizer:
 
         Raises ValueError for numbers that are no tokens.
         """
-        first, tokens = len(SPECIALS), known(tokens, self.size)
+        first, tokens = len(SPECIALS), _checked(tokens, self.size)
         kept = [t for t in tokens if t >= first or t == UNKNOWN]
         text = ""
         for word in ("\ufffd" if t == UNKNOWN else self.words[t - first] for t in kept):
@@ -158,13 +159,13 @@ class BPETokenizer:
     """Byte-pair encoding of UTF-8 bytes (Sennrich et al. 2016; Radford et al. 2019).
 
     It begins with the 256 bytes, so no text is unknown, and adds the pairs that were merged most.
-    Learning, encoding and decoding are done by the ``tokenizers`` library.
+    Learning, encoding and decoding are done by the ``tokenizers`` library, whose JSON it is made
+    of; :mod:`gentext.tokens.bpe` shows how, by plain counting.
     """
 
-    def __init__(self, state: str) -> None:
-        library = _tokenizers()
+    def __init__(self, tokenizers: str) -> None:
         try:
-            self._inner = library.Tokenizer.from_str(state)
+            self._inner = _library().Tokenizer.from_str(tokenizers)
         except Exception as error:  # the library knows no narrower class
             raise ValueError(f"this is no byte-pair tokenizer ({error}); save it anew") from error
         self._inner.encode_special_tokens = True  # "<bos>" in a text is five letters
@@ -180,7 +181,7 @@ class BPETokenizer:
         least = len(SPECIALS) + 256
         if size < least:
             raise ValueError(f"got size={size}; there are {least} bytes and specials: give more")
-        library = _tokenizers()
+        library = _library()
         inner = library.Tokenizer(library.models.BPE())
         words = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
         inner.pre_tokenizer = words
@@ -219,21 +220,21 @@ class BPETokenizer:
         return json.dumps({"kind": "bpe", "tokenizers": self._inner.to_str()}, ensure_ascii=False)
 
 
+TOKENIZERS: dict[str, Callable[..., Tokenizer]] = {
+    "characters": CharTokenizer,
+    "words": WordTokenizer,
+    "bpe": BPETokenizer,
+}
+
+
 def from_json(text: str) -> Tokenizer:
     """The tokenizer that ``to_json`` described; ``ValueError`` for anything else."""
     try:
-        fields = json.loads(text)
-        if fields["kind"] == "characters":
-            return CharTokenizer(fields["alphabet"])
-        if fields["kind"] == "bpe":
-            return BPETokenizer(fields["tokenizers"])
-        if fields["kind"] == "words":
-            return WordTokenizer(fields["words"])
+        fields = {**json.loads(text)}
+        made: Tokenizer = chosen("tokenizer", fields.pop("kind"), TOKENIZERS)(**fields)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"this is no tokenizer of gentext ({error!r}); save it anew") from error
-    raise ValueError(
-        f"unknown tokenizer {fields['kind']!r}: there are 'characters', 'bpe' and 'words'"
-    )
+    return made
 
 
 def rows(
@@ -260,7 +261,7 @@ def filled(encoded: Sequence[list[int]], length: int) -> Tokens:
     return table
 
 
-def known(tokens: Iterable[int], size: int) -> list[int]:
+def _checked(tokens: Iterable[int], size: int) -> list[int]:
     """The tokens as a list; raises ValueError for numbers that none of ``size`` has."""
     listed = list(tokens)
     if listed and not 0 <= min(listed) <= max(listed) < size:
@@ -271,7 +272,7 @@ def known(tokens: Iterable[int], size: int) -> list[int]:
     return listed
 
 
-def _tokenizers() -> Any:
+def _library() -> Any:
     import tokenizers
 
     return tokenizers

@@ -23,7 +23,7 @@ from gentext.denoising.dit import (
     unpatchify,
 )
 from gentext.denoising.flow_matching import FlowMatching
-from gentext.sequences.transformer import scaled_dot_product_attention
+from gentext.sequences.attention import scaled_dot_product_attention
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -160,6 +160,31 @@ def test_negative_lengths_and_floats_are_refused() -> None:
         Window().check(torch.zeros(1, 7, dtype=torch.long))
 
 
+class Dropping(Window):
+    """Drops tables out, in training alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Sequential(self.table, nn.Dropout(0.5))
+
+
+def test_texts_are_written_and_scored_in_evaluation_mode_which_is_left_as_it_was() -> None:
+    """With a part that is kept in evaluation mode while the rest is trained."""
+    model, stream = Dropping().eval(), torch.randint(V, (12,))
+
+    def results() -> list[Tensor]:
+        g = torch.Generator().manual_seed(0)
+        return [model.generate(stream[None, :2], 9, generator=g), stream_log_prob(model, stream)]
+
+    expected = results()
+    model.train()
+    model.table[0].eval()
+    modes = [module.training for module in model.modules()]
+    for found, value in zip(results(), expected, strict=True):
+        assert torch.equal(found, value)
+    assert [module.training for module in model.modules()] == modes
+
+
 # --- units ---------------------------------------------------------------------------------------
 
 
@@ -172,7 +197,7 @@ def test_a_uniform_guess_among_fifty_has_perplexity_fifty() -> None:
 
 @pytest.mark.equation("eq-ar-ppl")
 def test_bits_per_character_do_not_depend_on_the_tokens() -> None:
-    """A chain over characters, and the same law over tokens of two characters each."""
+    """A chain over characters, and the same distribution over tokens of two characters each."""
     p = torch.rand(V, V).softmax(-1)
     text = torch.randint(V, (1, 8))
     single = p[text[0, :-1], text[0, 1:]].log().sum() + math.log(1 / V)

@@ -1,4 +1,4 @@
-"""BERT against enumerated joint laws: what masked conditionals define, and what they do not."""
+"""BERT against enumerated joint distributions: what masked conditionals define, and what not."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def small(**arguments) -> BERT:
 
 
 class Exact(BERT):
-    """Knows the conditionals of a joint law over binary rows, or a table of them for each place.
+    """Knows the conditionals of a joint distribution over binary rows, or a table for each place.
 
     Like a trained network, it repeats a token that it is shown.
     """
@@ -66,7 +66,7 @@ def rows(length: int, vocabulary: int = 2) -> Tensor:
 
 
 @pytest.mark.equation("eq-bert-pll")
-def test_pseudo_log_prob_of_enumerated_laws() -> None:
+def test_pseudo_log_prob_of_enumerated_distributions() -> None:
     """It is the sum of the conditionals; log p(x) only if the tokens are independent."""
     joint = torch.rand(2, 2, 2).add(0.05).log().mul(2).exp()
     joint /= joint.sum()
@@ -223,6 +223,31 @@ def test_fill_gives_the_conditionals_and_ignores_what_it_hides() -> None:
     assert network.fill(y, [3, 0]).shape == (2, 2, 7)
 
 
+def modes(model: torch.nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def test_filling_and_drawing_are_done_in_evaluation_mode_and_leave_the_modes_as_they_were() -> None:
+    """With a block that is kept in evaluation mode while the rest is trained."""
+    model = small(dropout=0.5).train()
+    model.blocks[0].eval()
+    y, before = torch.randint(7, (2, 5)), modes(model)
+
+    def draw() -> Tensor:
+        return model.gibbs_sample(3, length=5, generator=torch.Generator().manual_seed(0))
+
+    filled, drawn = model.fill(y, [1]), draw()
+    assert modes(model) == before
+    model.logits = lambda tokens: 1 / 0  # a network that fails
+    with pytest.raises(ZeroDivisionError):
+        model.gibbs_sample(2, length=3)
+    assert modes(model) == before
+    del model.logits
+    model.eval()
+    torch.testing.assert_close(model.fill(y, [1]), filled, atol=0, rtol=0)
+    assert torch.equal(draw(), drawn)
+
+
 def conditionals(joint: Tensor) -> tuple[Tensor, Tensor]:
     return joint / joint.sum(0), joint / joint.sum(1, keepdim=True)
 
@@ -235,8 +260,8 @@ def test_conditionals_of_a_joint_agree_and_lead_back_to_it(shape: tuple[int, int
     for table in (a_given_b, b_given_a):
         torch.testing.assert_close(log_odds_ratios(table), log_odds_ratios(joint))
     assert incompatibility(a_given_b, b_given_a) < 1e-10
-    for law in gibbs_stationary(a_given_b, b_given_a):
-        torch.testing.assert_close(law, joint, atol=1e-10, rtol=0)
+    for found in gibbs_stationary(a_given_b, b_given_a):
+        torch.testing.assert_close(found, joint, atol=1e-10, rtol=0)
 
 
 @pytest.mark.equation("eq-pre-compat")
@@ -255,13 +280,13 @@ def test_equal_odds_ratios_suffice_for_a_joint() -> None:
         torch.testing.assert_close(found, given, atol=1e-10, rtol=0)
 
 
-def scan_law(first: Tensor, second: Tensor) -> Tensor:
-    """The stationary law of a round of two updates, each a matrix over pairs of states."""
+def stationary(first: Tensor, second: Tensor) -> Tensor:
+    """The stationary distribution of a round of two updates, each a matrix over pairs of states."""
     return torch.linalg.matrix_power(first @ second, 400)[0]
 
 
 @pytest.mark.equation("eq-pre-compat")
-def test_incompatible_conditionals_have_two_laws_by_the_order_of_the_scan() -> None:
+def test_incompatible_conditionals_have_two_limits_by_the_order_of_the_scan() -> None:
     """Against powers of the transition matrices over the four pairs (a, b)."""
     a_given_b = torch.rand(2, 2) + 0.1
     b_given_a = torch.rand(2, 2) + 0.1
@@ -271,8 +296,8 @@ def test_incompatible_conditionals_have_two_laws_by_the_order_of_the_scan() -> N
         draw_a[2 * a + b, 2 * new + b] += a_given_b[new, b]
         draw_b[2 * a + b, 2 * a + new] += b_given_a[a, new]
     one, other = gibbs_stationary(a_given_b, b_given_a)
-    torch.testing.assert_close(one.flatten(), scan_law(draw_a, draw_b), atol=1e-10, rtol=0)
-    torch.testing.assert_close(other.flatten(), scan_law(draw_b, draw_a), atol=1e-10, rtol=0)
+    torch.testing.assert_close(one.flatten(), stationary(draw_a, draw_b), atol=1e-10, rtol=0)
+    torch.testing.assert_close(other.flatten(), stationary(draw_b, draw_a), atol=1e-10, rtol=0)
     assert (one - other).abs().max() > 1e-2
     gap = incompatibility(a_given_b, b_given_a)
     assert gap > 0.1
@@ -282,17 +307,17 @@ def test_incompatible_conditionals_have_two_laws_by_the_order_of_the_scan() -> N
 
 @pytest.mark.equation("eq-pre-compat")
 @pytest.mark.parametrize("order", ["forward", "backward"])
-def test_gibbs_samples_have_the_law_of_their_scan(order: str) -> None:
-    """Four standard errors of 4,000 chains; the laws themselves differ by more."""
+def test_gibbs_samples_have_the_distribution_of_their_scan(order: str) -> None:
+    """Four standard errors of 4,000 chains; the two distributions differ by more."""
     a_given_b = torch.tensor([[0.9, 0.3], [0.1, 0.7]])
     b_given_a = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
-    laws = dict(zip(("forward", "backward"), gibbs_stationary(a_given_b, b_given_a), strict=True))
-    assert (laws["forward"] - laws["backward"]).abs().max() > 0.1
+    limits = dict(zip(("forward", "backward"), gibbs_stationary(a_given_b, b_given_a), strict=True))
+    assert (limits["forward"] - limits["backward"]).abs().max() > 0.1
     model = Exact([a_given_b, b_given_a])
     generator = torch.Generator().manual_seed(3)
     x = model.gibbs_sample(4000, length=2, sweeps=8, order=order, generator=generator)
     counts = (2 * x[:, 0] + x[:, 1]).bincount(minlength=4) / 4000
-    p = laws[order].flatten()
+    p = limits[order].flatten()
     assert ((counts - p).abs() < 4 * (p * (1 - p) / 4000).sqrt()).all()
 
 
@@ -339,8 +364,8 @@ def test_the_mask_may_be_a_token_of_the_vocabulary() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"vocab_size": 0}, "vocab_size must be at least 1"),
-        ({"context": 0}, "context must be at least 1"),
+        ({"vocab_size": 0}, "vocab_size=0.*at least 1"),
+        ({"context": 0}, "context=0.*at least 1"),
         ({"mask": 8}, "mask must be a token from 0 to 7.*8"),
         ({"pad": 7}, "pad must be a token from 0 to 6.*7"),
     ],

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 V, T = 3, 4
 
 
-def laws(n: int = 20, size: int = 7) -> Tensor:
+def several_log_p(n: int = 20, size: int = 7) -> Tensor:
     return (2 * torch.randn(n, size)).log_softmax(-1)
 
 
@@ -34,7 +34,7 @@ def laws(n: int = 20, size: int = 7) -> Tensor:
 @pytest.mark.equation("eq-ar-temperature")
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_temperature_is_a_power_of_the_probabilities(temperature: float) -> None:
-    p = laws().exp()
+    p = several_log_p().exp()
     powered = p ** (1 / temperature)
     expected = powered / powered.sum(-1, keepdim=True)
     torch.testing.assert_close(temper(p.log(), temperature).softmax(-1), expected)
@@ -52,14 +52,14 @@ def test_the_slope_of_entropy_is_the_derivative(temperature: float) -> None:
 
 
 def test_entropy_is_that_of_the_definition_and_knows_zero_probabilities() -> None:
-    p = laws().exp()
+    p = several_log_p().exp()
     torch.testing.assert_close(entropy(p.log()), -(p * p.log()).sum(-1))
     certain = torch.tensor([[0.0, -math.inf, -math.inf], [1.0, 1.0, -math.inf]])
     torch.testing.assert_close(entropy(certain), torch.tensor([0.0, math.log(2)]))
 
 
 def test_at_temperature_zero_the_most_probable_token_is_certain() -> None:
-    logits = laws()
+    logits = several_log_p()
     p = temper(logits, 0.0).softmax(-1)
     assert (p.argmax(-1) == logits.argmax(-1)).all()
     assert (p.max(-1).values == 1).all()
@@ -72,7 +72,7 @@ def test_at_temperature_zero_the_most_probable_token_is_certain() -> None:
 @pytest.mark.equation("eq-ar-nucleus")
 @pytest.mark.parametrize("mass", [0.1, 0.5, 0.8, 0.95, 1.0])
 def test_top_p_keeps_the_smallest_of_all_subsets(mass: float) -> None:
-    for logits in laws():
+    for logits in several_log_p():
         p = logits.exp()
         subsets = [
             set(s)
@@ -91,7 +91,7 @@ def test_top_p_keeps_the_smallest_of_all_subsets(mass: float) -> None:
 @pytest.mark.equation("eq-ar-nucleus")
 @pytest.mark.parametrize("k", [1, 3, 7, 50])
 def test_top_k_keeps_the_k_most_probable_and_renormalises(k: int) -> None:
-    for logits in laws():
+    for logits in several_log_p():
         p = logits.exp()
         ranked = sorted(range(7), key=lambda c: -float(p[c]))[:k]
         expected = torch.zeros(7)
@@ -106,8 +106,8 @@ def test_of_equal_tokens_the_first_stay() -> None:
     torch.testing.assert_close(top_p_filter(logits, 0.5).softmax(-1), expected)
 
 
-def test_what_is_drawn_follows_the_filtered_law() -> None:
-    logits = laws(1).expand(40_000, 7)
+def test_what_is_drawn_follows_the_filtered_distribution() -> None:
+    logits = several_log_p(1).expand(40_000, 7)
     options = {"temperature": 0.7, "top_k": 5, "top_p": 0.9}
     drawn = choose(logits, generator=torch.Generator().manual_seed(1), **options)
     p = top_p_filter(top_k_filter(logits[0] / 0.7, 5), 0.9).softmax(-1)
@@ -135,7 +135,7 @@ def test_options_of_no_distribution_are_refused(options: dict, message: str) -> 
 
 
 def markov(first: Tensor, table: Tensor):
-    """A step of a second-order chain: the state is the token before, the law depends on both."""
+    """A step of a second-order chain: the state is the token before, the next depends on both."""
 
     def step(token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         return table[state, token], token

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gentext.core import Density, Samples
 from gentext.nn.distributions import DiscretizedLogisticMixture
-from gentext.sequences.pixelcnn import GreyLevels, MaskedConv2d, PixelCNN, masked_stack
+from gentext.sequences.pixelcnn import MaskedConv2d, PixelCNN, masked_stack
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -129,8 +129,10 @@ def test_cached_sampling_gives_the_same_pixels(arguments: dict) -> None:
 
     assert draw(True, 0).equal(draw(False, 0))
     assert not draw(True, 0).equal(draw(True, 1))
-    assert model.training
+    model.blocks[0].eval()  # one part is kept so while the rest is trained
+    modes = [module.training for module in model.modules()]
     x = draw(True, 2)
+    assert [module.training for module in model.modules()] == modes
     for rows in (0, 2, x.shape[2]):
         a, b = (
             model.complete(x, rows, cache=cache, generator=torch.Generator().manual_seed(3))
@@ -178,17 +180,6 @@ def test_integers_are_read_as_levels() -> None:
     model.check(k)
 
 
-def test_grey_levels_are_a_categorical_distribution() -> None:
-    logits = torch.randn(2, 3, 5)
-    p, peer = GreyLevels(logits), torch.distributions.Categorical(logits=logits)
-    k = torch.randint(5, (2, 3))
-    torch.testing.assert_close(p.log_prob(k / 4), peer.log_prob(k))
-    torch.testing.assert_close(p.mean, (peer.probs * torch.arange(5.0)).sum(-1) / 4)
-    draws = p.sample((4000,))
-    assert draws.shape == (4000, 2, 3)
-    assert (draws.mean(0) - p.mean).abs().max() < 4.5 * float(draws.std(0).max()) / math.sqrt(4000)
-
-
 def test_the_logistic_likelihood_is_the_mixture_of_the_data_chapter() -> None:
     model = lively(PixelCNN(shape=(1, 3, 3), levels=9, channels=8, likelihood="logistic"))
     x = torch.randint(9, (4, 1, 3, 3)) / 8
@@ -209,11 +200,11 @@ def test_dropout_acts_in_training_only() -> None:
     ("arguments", "message"),
     [
         ({"shape": (8, 8)}, r"\(channels, height, width\).*\(8, 8\)"),
-        ({"levels": 1}, "levels must be at least 2.*1"),
-        ({"channels": 0}, "channels must be at least 1.*0"),
-        ({"layers": 0}, "layers must be at least 1"),
+        ({"levels": 1}, "levels=1.*at least 2"),
+        ({"channels": 0}, "channels=0.*at least 1"),
+        ({"layers": 0}, "layers=0.*at least 1"),
         ({"kernel": 4}, "kernel must be odd.*4"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\).*1\.0"),
+        ({"dropout": 1.0}, r"dropout=1\.0"),
         ({"likelihood": "normal"}, "'normal'.*categorical, logistic"),
         ({"likelihood": "logistic", "ordered": False}, "order.*categorical"),
     ],
@@ -241,11 +232,11 @@ def test_wrong_data_are_named() -> None:
         model.log_prob(torch.zeros(2, 8, dtype=torch.long))
     with pytest.raises(ValueError, match="rows must be from 0 to the height 3, but got 4"):
         model.complete(x, 4)
-    with pytest.raises(ValueError, match=r"unknown mask 'C'.*'A'.*'B'"):
+    with pytest.raises(ValueError, match=r"unknown mask 'C'.*A, B"):
         MaskedConv2d("C", 1, 1)
     with pytest.raises(ValueError, match=r"kernel must be odd and at least 3.*2"):
         MaskedConv2d("A", 1, 1, 2)
-    with pytest.raises(ValueError, match="layers must be at least 2"):
+    with pytest.raises(ValueError, match=r"layers=1.*at least 2"):
         masked_stack(1, 1, layers=1)
 
 

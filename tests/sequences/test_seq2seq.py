@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from oracles import minimize
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from gentext.sequences.seq2seq import NETS, Seq2Seq, label_smoothing_loss, smoothing_optimum
-from gentext.sequences.transformer import sinusoidal_positions
+from gentext.core import Translates
+from gentext.sequences.attention import sinusoidal_positions
+from gentext.sequences.seq2seq import Seq2Seq, label_smoothing_loss, smoothing_optimum
+from gentext.sequences.seq2seq_nets import NETS
 from gentext.tokens.tokenizer import BOS, EOS, PAD
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -179,47 +180,6 @@ def test_padding_changes_nothing(net: str) -> None:
         assert (row[len(text) :] == PAD).all()
 
 
-def test_recurrent_encoder_is_the_bidirectional_one_of_torch() -> None:
-    model = small("gru").net
-    x, lengths = torch.randn(3, 6, 8), torch.tensor([6, 2, 4])
-    shown = torch.arange(6) < lengths[:, None]
-    peer = nn.GRU(8, 4, num_layers=2, batch_first=True, bidirectional=True)
-    with torch.no_grad():
-        for k, (forward, backward) in enumerate(zip(model.forwards, model.backwards, strict=True)):
-            for name in ("weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l"):
-                getattr(peer, f"{name}{k}").copy_(getattr(forward, f"{name}0"))
-                getattr(peer, f"{name}{k}_reverse").copy_(getattr(backward, f"{name}0"))
-    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    expected = pad_packed_sequence(peer(packed)[0], batch_first=True)[0]
-    found = model.read(x, shown).masked_fill(~shown[..., None], 0)
-    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
-
-
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_recurrent_decoder_follows_its_equations_step_by_step(layers: int) -> None:
-    net = small("gru", layers=layers).net
-    y, memory = torch.randn(1, 5, 8), torch.randn(1, 4, 8)
-    shown = torch.tensor([[True, True, True, False]])
-    cells = []
-    for layer in (net.first, *net.further):
-        cell = nn.GRUCell(layer.input_size, 8)
-        cell.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
-        cells.append(cell)
-    states = [*net.start(memory[:, :3].mean(1)).tanh().split(8, dim=1)]
-    rows, maps = [], []
-    for t in range(5):
-        states[0] = cells[0](y[:, t], states[0])
-        weights = (memory[0, :3] @ (net.query.weight @ states[0][0])).softmax(0)
-        context = (weights[:, None] * memory[0, :3]).sum(0, keepdim=True)
-        x = torch.cat([states[0], context], dim=1)
-        for k in range(1, layers):
-            states[k] = x = cells[k](x, states[k])
-        rows.append(net.join(torch.cat([states[-1], context], dim=1)).tanh())
-        maps.append(F.pad(weights, (0, 1)))
-    torch.testing.assert_close(net.write(y, memory, shown), torch.stack(rows, dim=1))
-    torch.testing.assert_close(net.attention(y, memory, shown)[0, 0, 0], torch.stack(maps))
-
-
 @both
 def test_decoding_with_a_memory_equals_reading_all_anew(net: str) -> None:
     model = small(net)
@@ -231,6 +191,11 @@ def test_decoding_with_a_memory_equals_reading_all_anew(net: str) -> None:
     for t in range(7):
         logits, state = model._step(before[:, t], state)
         torch.testing.assert_close(logits, expected[:, t], atol=1e-12, rtol=0)
+
+
+@both
+def test_it_translates(net: str) -> None:
+    assert isinstance(small(net), Translates)
 
 
 @both
@@ -310,6 +275,22 @@ def test_attention_maps_are_distributions_over_the_source(net: str) -> None:
 
 
 @both
+def test_what_is_shown_and_written_is_that_of_evaluation_mode_which_is_left_as_it_was(
+    net: str,
+) -> None:
+    """With an embedding that is kept in evaluation mode while the rest is trained."""
+    model = small(net, dropout=0.5)
+    source, target = batch(), batch()
+    maps, text = model.attention(source, target), model.translate(source)
+    model.train()
+    model.embedding.eval()
+    modes = [module.training for module in model.modules()]
+    torch.testing.assert_close(model.attention(source, target), maps, atol=0, rtol=0)
+    assert torch.equal(model.translate(source), text)
+    assert [module.training for module in model.modules()] == modes
+
+
+@both
 def test_the_loss_runs_on_a_device_without_values(net: str) -> None:
     """A tensor made on the CPU by mistake fails on the meta device as it would on a GPU."""
     model = small(net, dropout=0.1).to("meta").train()
@@ -323,8 +304,8 @@ def test_the_loss_runs_on_a_device_without_values(net: str) -> None:
     ("arguments", "message"),
     [
         ({"net": "lstm"}, "'lstm'.*transformer, gru"),
-        ({"layers": 0}, "layers must be at least 1"),
-        ({"context": 0}, "context must be at least 1"),
+        ({"layers": 0}, "layers=0.*at least 1"),
+        ({"context": 0}, "context=0.*at least 1"),
         ({"vocab_size": 2}, "vocab_size must be above 2"),
         ({"smoothing": 1.0}, "smoothing must be at least 0 and below 1"),
         ({"net": "gru", "width": 7}, "width must be even"),

@@ -171,7 +171,7 @@ def test_wrong_data_are_named() -> None:
     with pytest.raises(ValueError, match=r"int64.*floating-point"):
         mu_law_encode(torch.tensor([1, 2]))
     for function in (mu_law_encode, mu_law_decode):
-        with pytest.raises(ValueError, match="levels must be at least 2, but got 1"):
+        with pytest.raises(ValueError, match=r"levels=1.*at least 2"):
             function(torch.zeros(3), 1)
     model = WaveNet(levels=4, channels=4, layers=2)
     with pytest.raises(ValueError, match=r"from 0 to 4.*0 to 3"):
@@ -184,11 +184,11 @@ def test_wrong_data_are_named() -> None:
         ("kernel", 2),
     ):
         wrong = least - 1
-        with pytest.raises(ValueError, match=f"{name} must be at least {least}, but got {wrong}"):
+        with pytest.raises(ValueError, match=f"{name}={wrong}.*at least {least}"):
             WaveNet(**{name: wrong})
-    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"dropout=1\.0"):
         WaveNet(dropout=1.0)
-    with pytest.raises(ValueError, match="dilation must be at least 1, but got 0"):
+    with pytest.raises(ValueError, match=r"dilation=0.*at least 1"):
         CausalConv1d(1, 1, 2, 0)
 
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 from collections import Counter
 
 import pytest
-import torch
-from torch import Tensor
 
 from gentext import checkpoint, tokenizer, zoo
 from gentext.sequences.recurrent import RecurrentLM
-from gentext.tokens.bpe import byte_pair_merges, merge_pairs
-from gentext.tokens.completion import complete
 from gentext.tokens.tokenizer import (
     BOS,
     EOS,
@@ -74,6 +69,57 @@ def test_an_alphabet_has_each_character_once(alphabet: str) -> None:
         CharTokenizer(alphabet)
 
 
+# --- words ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["red heart", "汉堡", "T恤", "X射线", "eight-thirty", "man’s shoe", "pool 8 ball", "DVD", ""],
+)
+def test_words_and_chinese_characters_come_back(text: str) -> None:
+    made = WordTokenizer.fit([text, "more words 更多的字"])
+    assert made.decode(made.encode(text)) == text
+
+
+def test_texts_of_random_words_come_back() -> None:
+    rng = random.Random(0)
+    words = ["red", "Heart", "-", "’s", "x1", "é", "红", "心", "龘"]
+    made = WordTokenizer(words)
+    for _ in range(200):
+        chosen = rng.choices(range(len(words)), k=rng.randrange(8))
+        tokens = [k + len(SPECIALS) for k in chosen]
+        assert made.encode(made.decode(tokens)) == tokens
+    assert made.size == len(words) + len(SPECIALS)
+
+
+def test_the_commonest_word_is_first_and_capitals_are_forgiven() -> None:
+    made = WordTokenizer.fit(["cat face", "cat", "t-shirt T-Rex", "cat face 猫", "cat’s Tail -"])
+    assert made.words == ("-", "cat", "face", "Rex", "T", "Tail", "cat’s", "shirt", "t", "猫")
+    for text in ("t-shirt", "T-Rex", "Tail"):
+        assert made.decode(made.encode(text)) == text
+    assert made.decode(made.encode("Cat FACE tail")) == "cat face Tail"
+    assert made.encode("cat's") == made.encode("CAT’S") == made.encode("cat’s")
+
+
+def test_an_unknown_word_is_named_or_marked() -> None:
+    made = WordTokenizer(["red", "红", "heart"])
+    with pytest.raises(ValueError, match=r"'lion' is not among .* 3 words"):
+        made.encode("red lion heart")
+    assert made.encode("red lion 红狮", strict=False) == [4, UNKNOWN, 5, UNKNOWN]
+    assert made.decode([1, 4, UNKNOWN, 6, EOS, PAD]) == "red \ufffd heart"
+    with pytest.raises(ValueError, match="from 7 to 7, but this tokenizer has 0 to 6"):
+        made.decode([7])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [((), "one at least"), (("a", "a"), "1 of them different"), (("a b",), "'a b' is not one")],
+)
+def test_a_vocabulary_has_each_word_once(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WordTokenizer(words)
+
+
 # --- byte pairs ----------------------------------------------------------------------------------
 
 
@@ -88,43 +134,6 @@ def test_merged_pairs_make_a_known_text_short(bpe: BPETokenizer) -> None:
     assert len(bpe.encode(TEXTS[2])) < len(TEXTS[2]) / 1.5
     assert "".join(bpe.pieces("the cat")) == "the cat"
     assert bpe.decode([BOS, *bpe.encode("the"), EOS, PAD]) == "the"
-
-
-@pytest.mark.equation("eq-gpt-bpe")
-@pytest.mark.parametrize("text", [*TEXTS, "aaaa aaa", "abababab"])
-def test_each_merge_is_of_the_commonest_pair_and_shortens_by_its_count(text: str) -> None:
-    tokens = [bytes([b]) for b in text.encode()]
-    for best in byte_pair_merges(text, 8):
-        counts = Counter(itertools.pairwise(tokens))
-        assert counts[best] == max(counts.values())
-        joined, place, occurrences = list(tokens), 0, 0
-        while place < len(joined) - 1:  # from the left, without overlaps
-            found = (joined[place], joined[place + 1]) == best
-            occurrences += found
-            place += 2 if found else 1
-        merged = merge_pairs(tokens, best)
-        assert len(merged) == len(tokens) - occurrences
-        assert b"".join(merged).decode() == text
-        tokens = merged
-
-
-@pytest.mark.equation("eq-gpt-bpe")
-def test_the_library_merges_the_same_pairs() -> None:
-    """In one word, which is not split further, as long as one pair is the most frequent."""
-    drawn = "".join(random.Random(0).choices("abcdef", (20, 13, 8, 5, 3, 2), k=2000))
-    word = re.sub(r"(.)\1+", r"\1", drawn)  # no pair overlaps itself
-    ours = byte_pair_merges(word, 12)
-    tokens, certain = [bytes([b]) for b in word.encode()], 0
-    for pair in ours:
-        counts = Counter(itertools.pairwise(tokens)).most_common(2)
-        if counts[0][1] == counts[1][1]:
-            break
-        tokens, certain = merge_pairs(tokens, pair), certain + 1
-    assert certain >= 5
-    theirs = BPETokenizer.fit([word], size=260 + certain)
-    learned = [theirs.decode([token]).encode() for token in range(260, 260 + certain)]
-    assert learned == [a + b for a, b in ours[:certain]]
-    assert theirs.pieces(word) == [token.decode() for token in tokens]
 
 
 @pytest.mark.parametrize("written", TEXTS)
@@ -146,15 +155,17 @@ def test_fewer_tokens_than_bytes_are_refused() -> None:
 
 
 def test_tokenizers_come_back_from_their_json(bpe: BPETokenizer) -> None:
-    for made in (bpe, CharTokenizer.fit(TEXTS)):
+    for made in (bpe, CharTokenizer.fit(TEXTS), WordTokenizer.fit(TEXTS)):
         again = tokenizer.from_json(made.to_json())
         assert type(again) is type(made)
         assert again.size == made.size
         assert [again.encode(t) for t in TEXTS] == [made.encode(t) for t in TEXTS]
-    bad = ("", "{}", '{"kind": "words"}', "[1]", '{"kind": "bpe", "tokenizers": "{}"}')
-    for broken in bad:
-        with pytest.raises(ValueError, match="tokenizer"):
+    bad = ("", "{}", '{"kind": "words"}', "[1]", '"a"', '{"kind": "bpe", "tokenizers": "{}"}')
+    for broken in (*bad, '{"kind": "characters", "words": ["a"]}'):
+        with pytest.raises(ValueError, match=r"this is no .*tokenizer"):
             tokenizer.from_json(broken)
+    with pytest.raises(ValueError, match="unknown tokenizer 'word': did you mean 'words'"):
+        tokenizer.from_json('{"kind": "word", "words": ["a"]}')
 
 
 def test_rows_are_ended_and_filled_up() -> None:
@@ -163,31 +174,6 @@ def test_rows_are_ended_and_filled_up() -> None:
     assert table.tolist() == [[4, 5, EOS, PAD], [EOS, PAD, PAD, PAD], [6, UNKNOWN, EOS, PAD]]
     with pytest.raises(ValueError, match="5 tokens with EOS; rows are 4"):
         rows(made, ["abca"], 4)
-
-
-class Alphabet(RecurrentLM):
-    """After any token comes the next one; after the last, the end."""
-
-    def logits(self, tokens: Tensor) -> Tensor:
-        following = torch.where(tokens == BOS, 4, torch.where(tokens == 6, EOS, tokens + 1))
-        return 50.0 * torch.nn.functional.one_hot(following, 7)
-
-    def begin(self, n: int, capacity: int) -> None:
-        return None
-
-    def read(self, tokens: Tensor, state: None) -> tuple[Tensor, None]:
-        return self.logits(tokens)[:, -1], None
-
-
-def test_a_text_is_completed_to_its_end() -> None:
-    model, made = Alphabet(vocab_size=7, hidden=2), CharTokenizer("abc")
-    assert complete(model, made, "") == "abc"
-    assert complete(model, made, "b") == "bc"
-    assert complete(model, made, "a", 1) == "ab"
-    with pytest.raises(ValueError, match="'z' at place 0"):
-        complete(model, made, "z")
-    with pytest.raises(ValueError, match="knows 8 tokens, but the model 7"):
-        complete(model, CharTokenizer("abcd"), "a")
 
 
 def test_a_checkpoint_carries_the_tokenizer(tmp_path, bpe: BPETokenizer) -> None:
