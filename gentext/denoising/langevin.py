@@ -175,7 +175,7 @@ def langevin(
 ) -> Batch:
     """x after ``steps`` steps x + h ∇ log p(x) + √(2h) z, which forget where they began.
 
-    What they draw is p only for small h: N(0, 1) becomes one of 1/(1 − h/2).
+    What they draw is p only for small h: N(0, 1) becomes N(0, 1/(1 − h/2)).
 
     Equation: :eq:`eq-sde-ula`
 

@@ -92,21 +92,21 @@ class Dequantized(Model):
         check_examples(x, self.shape, low=0.0, high=1.0)
         grey_levels(x, self.levels)
 
-    def from_data(self, x: Batch, generator: torch.Generator | None = None) -> Batch:
+    def from_data(self, x: Batch, generator: torch.Generator | None = None) -> Tensor:
         """x_0: images with fresh noise within each level."""
         v, _ = self._add_noise(x, generator)
         return self._stretch(v)[0]
 
-    def to_data(self, x_0: Batch) -> Batch:
+    def to_data(self, x_0: Tensor) -> Batch:
         """Images in grey levels."""
         low, high = self.ends
         return quantize((x_0 - low) / (high - low), self.levels)
 
-    def _add_noise(self, x: Batch, generator: torch.Generator | None) -> tuple[Batch, PerExample]:
+    def _add_noise(self, x: Batch, generator: torch.Generator | None) -> tuple[Tensor, PerExample]:
         """v and log q(u | k)."""
         return dequantize(x, self.levels, generator=generator), x.new_zeros(len(x))
 
-    def _stretch(self, v: Batch) -> tuple[Batch, PerExample]:
+    def _stretch(self, v: Batch) -> tuple[Tensor, PerExample]:
         """x_0 of v, which fills ``ends``, and the log-determinant of what else is done to it."""
         low, high = self.ends
         return (high - low) * v + low, v.new_zeros(len(v))
@@ -139,7 +139,7 @@ class Dequantized(Model):
 
     def _log_prob(
         self,
-        x_0: Batch,
+        x_0: Tensor,
         y: Tensor | None,
         generator: torch.Generator | None,
         *,
@@ -211,7 +211,7 @@ class ImageFlow(Dequantized):
         """The flow, of images as rows of logits."""
         return self.flow
 
-    def _add_noise(self, x: Batch, generator: torch.Generator | None) -> tuple[Flat, PerExample]:
+    def _add_noise(self, x: Batch, generator: torch.Generator | None) -> tuple[Tensor, PerExample]:
         x = x.flatten(1)
         if self.noise is None:
             return super()._add_noise(x, generator)
@@ -221,13 +221,13 @@ class ImageFlow(Dequantized):
         log_q = log_q - (logsigmoid(h) + logsigmoid(-h)).sum(1)
         return (grey_levels(x, self.levels) + torch.sigmoid(h)) / self.levels, log_q
 
-    def _stretch(self, v: Batch) -> tuple[Flat, PerExample]:
+    def _stretch(self, v: Batch) -> tuple[Tensor, PerExample]:
         return to_logits(v.flatten(1))
 
     def _log_prob(self, x_0: Flat, *_: Any) -> PerExample:
         return self.flow.log_prob(x_0)
 
-    def to_data(self, x_0: Flat) -> Batch:
+    def to_data(self, x_0: Tensor) -> Batch:
         """Images in grey levels, from rows of logits."""
         return super().to_data(from_logits(x_0)).unflatten(1, self.shape)
 
