@@ -54,6 +54,9 @@ class Constant(nn.Module):
         return self.value.expand_as(x)
 
 
+X = torch.linspace(-3, 3, 31, dtype=F64)
+
+
 def exact(shape: tuple[int, ...] = (1,), **options: Any) -> FlowMatching:
     return FlowMatching(shape=shape, net=MixtureVelocity(), **options)
 
