@@ -468,7 +468,7 @@ def test_bad_input_is_explained() -> None:
         model.log_prob(torch.randn(3, 4))
     with pytest.raises(ValueError, match="NaN"):
         model.encode(x * math.nan)
-    with pytest.raises(ValueError, match="unknown sampler 'ddpm': choose one of ddim, dpm"):
+    with pytest.raises(ValueError, match="unknown sampler 'ddpm': .*choose one of ddim, dpm"):
         model.sample(2, sampler="ddpm")
     with pytest.raises(ValueError, match="unknown method 'dopri'"):
         model.sample(2, sampler="ode", method="dopri")
@@ -480,8 +480,8 @@ def test_bad_input_is_explained() -> None:
 
 def test_bad_models_are_explained() -> None:
     for options, message in (
-        ({"process": "vpp"}, "unknown process 'vpp': choose one of vp, ve, or give one"),
-        ({"net": "cnn"}, "unknown net 'cnn': choose one of unet, mlp, or give one"),
+        ({"process": "vpp"}, "unknown process 'vpp': .*choose one of vp, ve"),
+        ({"net": "cnn"}, "unknown net 'cnn': choose one of unet, mlp"),
         ({"data_std": 0.0}, "got data_std=0.0"),
         ({"end": 1.0}, "end below 1"),
         ({"process": "ve", "noise": (2.0, 1.0)}, "got sigma from 2.0 to 1.0"),

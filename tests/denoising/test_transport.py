@@ -65,4 +65,6 @@ def test_noise_is_never_exchanged_between_classes() -> None:
 def test_of_equal_prompts_noise_is_exchanged_as_within_a_class() -> None:
     x, eps, y = torch.randn(40, 2), torch.randn(40, 2), torch.randint(3, (40,))
     prompts = torch.tensor([[1, 2, 0], [1, 3, 0], [2, 1, 4]])[y]
-    assert torch.equal(optimal_order(x, eps, prompts), optimal_order(x, eps, y))
+    order = optimal_order(x, eps, prompts)
+    assert torch.equal(order, optimal_order(x, eps, y))
+    assert not torch.equal(order, torch.arange(40))
