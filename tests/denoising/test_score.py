@@ -468,7 +468,7 @@ def test_bad_input_is_explained() -> None:
         model.log_prob(torch.randn(3, 4))
     with pytest.raises(ValueError, match="NaN"):
         model.encode(x * math.nan)
-    with pytest.raises(ValueError, match="unknown sampler 'ddpm': .*choose one of ddim, dpm"):
+    with pytest.raises(ValueError, match=r"unknown sampler 'ddpm': .*choose one of ddim, dpm"):
         model.sample(2, sampler="ddpm")
     with pytest.raises(ValueError, match="unknown method 'dopri'"):
         model.sample(2, sampler="ode", method="dopri")
