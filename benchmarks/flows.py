@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from benchmarks import alternate, table
-from gentext.flows.flow import MAF, Flow, NormalBase
-from gentext.flows.transforms import Affine, Coupling, Spline
+from gentext.flows.bases import NormalBase
+from gentext.flows.flow import MAF, Flow
+from gentext.flows.transforms import Coupling
+from gentext.flows.univariate import Affine, Spline
 from gentext.nn.nets import mlp
 
 BATCH, ROUNDS = 512, 15

@@ -31,6 +31,7 @@ from .denoising import langevin as langevin
 from .denoising import latent_diffusion as latent_diffusion
 from .denoising import masked_diffusion as masked_diffusion
 from .denoising import masking as masking
+from .denoising import reflow as reflow
 from .denoising import samplers as samplers
 from .denoising import schedule as schedule
 from .denoising import score as score
@@ -56,6 +57,7 @@ from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import NoisyClassifier as NoisyClassifier
 from .figures import plot as plot
 from .figures import widgets as widgets
+from .flows import bases as bases
 from .flows import continuous as continuous
 from .flows import dequantization as dequantization
 from .flows import flow as flow
@@ -64,6 +66,7 @@ from .flows import ode as ode
 from .flows import spline as spline
 from .flows import spline_kernel as spline_kernel
 from .flows import transforms as transforms
+from .flows import univariate as univariate
 from .flows.dequantization import ImageFlow as ImageFlow
 from .flows.flow import IAF as IAF
 from .flows.flow import MAF as MAF

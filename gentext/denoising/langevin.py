@@ -21,7 +21,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gentext.core.draws import draw_noise
+from gentext.core import chosen, normal_like
 from gentext.core.shapes import Batch
 from gentext.denoising.schedule import Level
 from gentext.flows.continuous import Velocity
@@ -126,8 +126,7 @@ class VE(LinearSDE):
 
 def time_grid(process: LinearSDE, steps: int, end: float, spacing: str = "log-snr") -> list[float]:
     """``steps`` + 1 falling times from 1 to ``end``, even in log SNR or in time."""
-    if spacing not in SPACINGS:
-        raise ValueError(f"unknown spacing {spacing!r}: choose one of {', '.join(SPACINGS)}")
+    chosen("spacing", spacing, SPACINGS)
     if steps < 1 or not 0 < end < 1:
         raise ValueError(
             f"got steps={steps} and end={end}; take at least 1 step, and end between 0 and 1: at "
@@ -141,7 +140,7 @@ def time_grid(process: LinearSDE, steps: int, end: float, spacing: str = "log-sn
 
 
 def pf_velocity(score: Score, process: LinearSDE) -> Velocity:
-    """u(x, t) = f x − ½ g² ∇ log p_t(x), along which x moves from law to law without any noise.
+    """u(x, t) = f x − ½ g² ∇ log p_t(x): without any noise, x then has the density p_t all along.
 
     Equation: :eq:`eq-sde-pfode`
     """
@@ -176,7 +175,7 @@ def langevin(
 ) -> Batch:
     """x after ``steps`` steps x + h ∇ log p(x) + √(2h) z, which forget where they began.
 
-    What they draw is p only for small h: a normal law of variance 1 becomes one of 1/(1 − h/2).
+    What they draw is p only for small h: N(0, 1) becomes N(0, 1/(1 − h/2)).
 
     Equation: :eq:`eq-sde-ula`
 
@@ -186,7 +185,7 @@ def langevin(
     if steps < 1 or (h.device.type == "cpu" and not h > 0):
         raise ValueError(f"got step={step} and steps={steps}; take at least 1, each above 0")
     for _ in range(steps):
-        z = draw_noise(x, "normal", generator)
+        z = normal_like(x, generator)
         x = x + h * finite_score(score(x)) + (2 * h).sqrt() * z
     return x
 
@@ -238,7 +237,7 @@ def reverse_path(
 ) -> Iterator[Batch]:
     """x at t = 1, and after each step of Euler and Maruyama back to ``end``.
 
-    dx = (f x − (1 + η²)/2 g² ∇ log p_t) dt + η g dw̄, which passes the same laws for every η ≥ 0.
+    dx = (f x − (1 + η²)/2 g² ∇ log p_t) dt + η g dw̄, which passes the same p_t for every η ≥ 0.
     At each new time follow ``corrector`` steps of Langevin, of the signal-to-noise ratio ``snr``.
 
     Equation: :eq:`eq-sde-reverse`
@@ -252,7 +251,7 @@ def reverse_path(
     for t, s in pairwise(time_grid(process, steps, end, spacing)):
         f, g2 = process.rates(t)
         drift = f * x - (1 + eta**2) / 2 * g2 * finite_score(score(x, t), t)
-        z = draw_noise(x, "normal", generator)
+        z = normal_like(x, generator)
         x = x - (t - s) * drift + eta * ((t - s) * g2).sqrt() * z
         for _ in range(corrector):
             step = corrector_step(score(x, s), snr)

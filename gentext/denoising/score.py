@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from gentext.core import Model, check_examples, check_grey_levels, grey_levels
-from gentext.core.draws import draw_noise
+from gentext.core import Model, check_examples, chosen, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.langevin import (
     VE,
@@ -41,7 +40,7 @@ from gentext.denoising.samplers import ddim_step, dpmpp_step
 from gentext.denoising.schedule import Level, q_sample
 from gentext.denoising.unet import TimeMLP, UNet
 from gentext.flows.continuous import exact_divergence, ode_log_prob
-from gentext.flows.dequantization import dequantize, quantize
+from gentext.flows.dequantization import Dequantized
 from gentext.flows.ode import solve
 
 PROCESSES: dict[str, Callable[..., LinearSDE]] = {"vp": VP, "ve": VE}
@@ -204,7 +203,7 @@ class ScoreSDE(Model):
     def log_prob(
         self, x: Batch, *, steps: int = 100, method: str = "rk4", **options: Any
     ) -> PerExample:
-        """log p(x) in nats, of the law of ``decode``.
+        """log p(x) in nats, of the distribution of ``decode``.
 
         The ``options`` of ``ode_log_prob`` are ``divergence`` and ``generator``.
         """
@@ -226,10 +225,9 @@ class ScoreSDE(Model):
 
         The ``options`` are those of the function that does it, such as ``reverse_sde``.
         """
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+        chosen("sampler", sampler, SAMPLERS)
         like = next(self.parameters()).new_empty((n, *self.shape))
-        x = self.prior_std * draw_noise(like, "normal", generator)
+        x = self.prior_std * normal_like(like, generator)
         if sampler == "ode":
             x = self.decode(x, steps=steps, **options)
         elif sampler in ("ddim", "dpm++"):
@@ -242,7 +240,7 @@ class ScoreSDE(Model):
         return self.denoise(x, self.end)
 
 
-class ImageScoreSDE(Model):
+class ImageScoreSDE(Dequantized):
     """A score model of images of ``levels`` grey levels, by uniform dequantization.
 
     It knows no probability of an image exactly, but a lower bound of its logarithm. The other
@@ -252,38 +250,22 @@ class ImageScoreSDE(Model):
     """
 
     def __init__(self, *, shape: Sequence[int], levels: int = 256, **options: Any) -> None:
-        super().__init__()
-        check_grey_levels(levels)
-        self.shape, self.levels = tuple(shape), levels
+        super().__init__(shape, levels)
         self.sde = ScoreSDE(shape=shape, **{"net": "unet"} | options)
 
-    def check(self, x: Tensor) -> None:
-        """Raise ValueError for images of another shape or number of levels."""
-        check_examples(x, self.shape, low=0.0, high=1.0)
-        grey_levels(x, self.levels)
+    @property
+    def density(self) -> ScoreSDE:
+        """The score model, of values in [−1, 1]."""
+        return self.sde
 
-    def loss(self, x: Batch) -> Scalar:
-        """The loss of ``ScoreSDE``, with fresh noise within the grey levels too."""
-        return self.sde.loss(2 * dequantize(x, self.levels) - 1)
-
-    def elbo(
-        self, x: Batch, *, generator: torch.Generator | None = None, **options: Any
-    ) -> PerExample:
+    def elbo(self, x: Batch, *, steps: int = 25, **how: Any) -> PerExample:
         """log p(k + u) in nats for one draw of u, whose mean bounds log P(k).
 
-        The ``options`` are those of ``ScoreSDE.log_prob``, with ``divergence`` "hutchinson" and
-        25 ``steps`` unless told.
-        """
-        self.check(x)
-        hutchinson: dict[str, Any] = {"divergence": "hutchinson", "steps": 25}
-        options = hutchinson | {"generator": generator} | options
-        v = 2 * dequantize(x, self.levels, generator=generator) - 1
-        return self.sde.log_prob(v, **options) - math.prod(self.shape) * math.log(self.levels / 2)
+        ``how`` as in ``Dequantized.elbo`` and ``ScoreSDE.log_prob``.
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None, **options: Any) -> Batch:
-        """``n`` images, of the levels that the data have; ``options`` as of ``ScoreSDE.sample``."""
-        v = self.sde.sample(n, generator=generator, **options)
-        return quantize((v + 1) / 2, self.levels)
+        Equation: :eq:`eq-flow-dequant`
+        """
+        return super().elbo(x, steps=steps, **how)
 
 
 def _made(what: Any, table: dict[str, Any], kind: str, *args: Any, **options: Any) -> Any:
@@ -292,6 +274,4 @@ def _made(what: Any, table: dict[str, Any], kind: str, *args: Any, **options: An
         if args or options.keys() > {"shape"}:
             raise ValueError(f"got options for a {kind} that is made already; leave them out")
         return what
-    if what not in table:
-        raise ValueError(f"unknown {kind} {what!r}: choose one of {', '.join(table)}, or give one")
-    return table[what](*args, **options)
+    return chosen(kind, what, table)(*args, **options)

@@ -13,6 +13,8 @@ Source: Jonker and Volgenant, Computing 1987; Cuturi, NeurIPS 2013 (the beginnin
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gentext.core.shapes import Batch, Labels, Scalar
+from gentext.denoising.conditions import Given
 
 ROUNDS = 10  # of Sinkhorn's algorithm
 BLUR = 0.05  # its temperature, in standard deviations of the costs
@@ -41,21 +44,28 @@ def transport_cost(a: Tensor, b: Tensor) -> Scalar:
 
 
 @torch.compiler.disable
-def optimal_order(x: Batch, eps: Batch, y: Labels | None = None) -> Labels:
-    """The order of ``eps`` that carries it to ``x`` at the least cost, within each class of ``y``.
+def optimal_order(x: Batch, eps: Batch, y: Given | None = None) -> Labels:
+    """The order of ``eps`` that carries it to ``x`` at the least cost, among those of equal ``y``.
 
-    Were noise exchanged between classes, that of a class would no longer be normal.
+    Were noise exchanged between classes or prompts, that of one would no longer be normal.
     """
     order = torch.arange(len(x), device=x.device)
     if x.device.type == "meta":
         return order
     a, b = (z.detach().flatten(1).double().cpu() for z in (x, eps))
-    groups = [slice(None)] if y is None else [(y == label).cpu() for label in y.unique()]
-    for rows in groups:
+    for rows in _groups(y):
         # half the squared distance without the squares, which are the same in every order
-        chosen = assignment(-(a[rows] @ b[rows].T).numpy())
-        order[rows] = order[rows][torch.from_numpy(chosen).to(order)]
+        best = assignment(-(a[rows] @ b[rows].T).numpy())
+        order[rows] = order[rows][torch.from_numpy(best).to(order)]
     return order
+
+
+def _groups(y: Given | None) -> list[Any]:
+    """For each of the labels or prompts, which rows of a batch have it."""
+    if y is None:
+        return [slice(None)]
+    rows = y.cpu().flatten(1) if y.dim() > 1 else y.cpu()[:, None]
+    return [(rows == one).all(1) for one in rows.unique(dim=0)]
 
 
 def assignment(cost: Float[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows"]:

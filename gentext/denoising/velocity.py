@@ -76,7 +76,7 @@ def matching_error(
 ) -> Tensor:
     """(u(x_t, t) − (ε − x_0))² at the times t of the lines from x_0 to ε, or their "mean".
 
-    The mean is least for the velocity that moves the law of x_t.
+    The mean is least for the velocity that moves the distribution of x_t.
 
     Equation: :eq:`eq-sde-cfm`
 

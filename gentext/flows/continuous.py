@@ -19,11 +19,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gentext.core.draws import draw_noise
+from gentext.core import chosen, draw_noise
 from gentext.core.shapes import Batch, PerExample
 from gentext.flows.ode import solve
 
+DIVERGENCES = ("exact", "hutchinson")
 Field = Callable[[Tensor], Tensor]
+Velocity = Callable[[Tensor, float], Tensor]
 
 
 def exact_divergence(f: Field, x: Batch) -> tuple[Batch, PerExample]:
@@ -75,12 +77,6 @@ def _applied(f: Field, x: Batch) -> tuple[Batch, Batch]:
     return x, y
 
 
-DIVERGENCES = ("exact", "hutchinson")
-
-
-Velocity = Callable[[Tensor, float], Tensor]
-
-
 def ode_log_prob(
     velocity: Velocity,
     x: Batch,
@@ -100,11 +96,8 @@ def ode_log_prob(
 
     Equation: :eq:`eq-sde-loglik`
     """
-    if divergence not in DIVERGENCES:
-        raise ValueError(
-            f"unknown divergence {divergence!r}: choose one of {', '.join(DIVERGENCES)}"
-        )
-    signs = draw_noise(x, generator=generator) if divergence == "hutchinson" else None
+    exact = chosen("divergence", divergence, DIVERGENCES) == "exact"
+    signs = None if exact else draw_noise(x, generator=generator)
 
     def slopes(state: tuple[Tensor, ...], t: float) -> tuple[Tensor, ...]:
         def u(x_t: Tensor) -> Tensor:

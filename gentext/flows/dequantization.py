@@ -1,11 +1,12 @@
-"""Flows on discrete values: noise that makes them continuous, and the bound that it gives.
+"""Discrete values for models of continuous ones: noise between the levels, and its bound.
 
 A density may put all its mass on a few points; on discrete data its likelihood has no limit. So a
 value k is taken for k + u, u in [0, 1), and the density of all of these bounds the probability of k
-from below. Logits then carry the interval to the whole line.
+from below. For a flow, logits then carry the interval to the whole line.
 
 Notation: ``x`` grey values in [0, 1], of ``levels`` levels; ``k`` = x (levels − 1) their numbers;
-``u`` the noise, ``q`` its density; ``y`` what the flow sees.
+``u`` the noise, ``q`` its density; ``v`` = (k + u)/levels; ``x_0`` what a model of continuous data
+sees.
 
 Source: Theis et al., ICLR 2016 (uniform); Ho et al., ICML 2019 (variational).
 """
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gentext.core import Model, check_examples, check_grey_levels, grey_levels
+from gentext.core import Model, check_examples, check_grey_levels, chosen, grey_levels, normal_like
 from gentext.core.shapes import Batch, Flat, PerExample, Scalar
 from gentext.flows.flow import MAF, NSF, Flow, RealNVP
 from gentext.flows.glow import Glow
@@ -54,8 +55,8 @@ def to_logits(v: Tensor) -> tuple[Tensor, Tensor]:
     """
     s = EDGE + (1 - 2 * EDGE) * v
     y = s.log() - (-s).log1p()
-    each = math.log(1 - 2 * EDGE) - s.log() - (-s).log1p()
-    return y, each.flatten(1).sum(1)
+    log_slope = math.log(1 - 2 * EDGE) - s.log() - (-s).log1p()
+    return y, log_slope.flatten(1).sum(1)
 
 
 def from_logits(y: Tensor) -> Tensor:
@@ -63,7 +64,119 @@ def from_logits(y: Tensor) -> Tensor:
     return (torch.sigmoid(y) - EDGE) / (1 - 2 * EDGE)
 
 
-class ImageFlow(Model):
+class Dequantized(Model):
+    """Images of ``levels`` grey levels by a density of k + u.
+
+    It knows no probability of an image exactly, but a lower bound of its logarithm.
+
+    Subclasses name the ``density``, a model of what ``from_data`` makes: values in [−1, 1] with
+    uniform noise, unless they say otherwise. ``y`` is what it is told of an image, if anything.
+
+    Source: Theis et al., ICLR 2016.
+    """
+
+    ends: tuple[float, float] = (-1.0, 1.0)
+
+    def __init__(self, shape: Sequence[int], levels: int) -> None:
+        super().__init__()
+        check_grey_levels(levels)
+        self.shape, self.levels = tuple(shape), levels
+
+    @property
+    def density(self) -> Any:
+        """The model of continuous data."""
+        raise NotImplementedError
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError for images of another shape or number of levels."""
+        check_examples(x, self.shape, low=0.0, high=1.0)
+        grey_levels(x, self.levels)
+
+    def from_data(self, x: Batch, generator: torch.Generator | None = None) -> Tensor:
+        """x_0: images with fresh noise within each level."""
+        v, _ = self._add_noise(x, generator)
+        return self._stretch(v)[0]
+
+    def to_data(self, x_0: Tensor) -> Batch:
+        """Images in grey levels."""
+        low, high = self.ends
+        return quantize((x_0 - low) / (high - low), self.levels)
+
+    def _add_noise(self, x: Batch, generator: torch.Generator | None) -> tuple[Tensor, PerExample]:
+        """v and log q(u | k)."""
+        return dequantize(x, self.levels, generator=generator), x.new_zeros(len(x))
+
+    def _stretch(self, v: Batch) -> tuple[Tensor, PerExample]:
+        """x_0 of v, which fills ``ends``, and the log-determinant of what else is done to it."""
+        low, high = self.ends
+        return (high - low) * v + low, v.new_zeros(len(v))
+
+    def loss(self, x: Batch, y: Tensor | None = None) -> Scalar:
+        """The loss of the density on images with noise drawn afresh."""
+        return self.density.loss(self.from_data(x), *_told(y))
+
+    def elbo(
+        self,
+        x: Batch,
+        y: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        **how: Any,
+    ) -> PerExample:
+        """log p(k + u) − log q(u | k) in nats, for one draw of the noise: its mean bounds log P(k).
+
+        ``how`` as in ``log_prob`` of the density, where unless told the ``divergence`` is
+        "hutchinson", right on average.
+
+        Equation: :eq:`eq-flow-dequant`
+        """
+        self.check(x, *_told(y))
+        v, log_q = self._add_noise(x, generator)
+        x_0, log_det = self._stretch(v)
+        log_p, (low, high) = self._log_prob(x_0, y, generator, **how), self.ends
+        filled = math.prod(self.shape) * math.log(self.levels / (high - low))
+        return log_p + log_det - filled - log_q
+
+    def _log_prob(
+        self,
+        x_0: Tensor,
+        y: Tensor | None,
+        generator: torch.Generator | None,
+        *,
+        divergence: str = "hutchinson",
+        **how: Any,
+    ) -> PerExample:
+        how |= {"divergence": divergence, "generator": generator}
+        return self.density.log_prob(x_0, *_told(y), **how)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        y: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        **how: Any,
+    ) -> Batch:
+        """``n`` images, of the levels of the data; ``how`` as in ``sample`` of the density."""
+        return self.to_data(self.density.sample(n, *_told(y), generator=generator, **how))
+
+    def encode(self, x: Batch, y: Tensor | None = None, **how: Any) -> Tensor:
+        """The code of the middle of each grey level."""
+        self.check(x, *_told(y))
+        middle, _ = self._stretch((grey_levels(x, self.levels) + 0.5) / self.levels)
+        return self.density.encode(middle, *_told(y), **how)
+
+    def decode(self, z: Tensor, y: Tensor | None = None, **how: Any) -> Batch:
+        """The images of codes."""
+        return self.to_data(self.density.decode(z, *_told(y), **how))
+
+
+def _told(y: Tensor | None) -> tuple[Tensor, ...]:
+    return () if y is None else (y,)
+
+
+class ImageFlow(Dequantized):
     """A flow on images of ``levels`` grey levels, by dequantization and logits.
 
     It knows no probability of an image exactly, but a lower bound of its logarithm.
@@ -75,6 +188,8 @@ class ImageFlow(Model):
     Source: Theis et al., ICLR 2016; Ho et al., ICML 2019.
     """
 
+    ends = (0.0, 1.0)
+
     def __init__(
         self,
         *,
@@ -84,53 +199,44 @@ class ImageFlow(Model):
         noise: str = "uniform",
         **options: Any,
     ) -> None:
-        super().__init__()
-        if flow not in FLOWS:
-            raise ValueError(f"unknown flow {flow!r}: choose one of {', '.join(FLOWS)}")
-        if noise not in NOISES:
-            raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
-        check_grey_levels(levels)
-        self.shape, self.levels, size = tuple(shape), levels, math.prod(shape)
-        place = {"shape": shape} if flow == "glow" else {"features": size}
-        self.flow: Flow = FLOWS[flow](**place, **options)
-        self.noise = (
-            RealNVP(features=size, context=size, transforms=2) if noise == "variational" else None
-        )
+        super().__init__(shape, levels)
+        kind, size = chosen("flow", flow, FLOWS), math.prod(shape)
+        place = {"shape": shape} if kind is Glow else {"features": size}
+        self.flow: Flow = kind(**place, **options)
+        drawn = chosen("noise", noise, NOISES) == "variational"
+        self.noise = RealNVP(features=size, context=size, transforms=2) if drawn else None
 
-    def check(self, x: Tensor) -> None:
-        """Raise ValueError for images of another shape or number of levels."""
-        check_examples(x, self.shape, low=0.0, high=1.0)
-        grey_levels(x, self.levels)
+    @property
+    def density(self) -> Flow:
+        """The flow, of images as rows of logits."""
+        return self.flow
 
-    def elbo(self, x: Batch, *, generator: torch.Generator | None = None) -> PerExample:
-        """log p(k + u) − log q(u | k) in nats, for one draw of the noise: its mean bounds log P(k).
-
-        Equation: :eq:`eq-flow-dequant`
-        """
-        self.check(x)
+    def _add_noise(self, x: Batch, generator: torch.Generator | None) -> tuple[Tensor, PerExample]:
         x = x.flatten(1)
-        v, log_q = self._add_noise(x, generator)
-        y, log_det = to_logits(v)
-        return self.flow.log_prob(y) + log_det - x.shape[1] * math.log(self.levels) - log_q
-
-    def _add_noise(self, x: Flat, generator: torch.Generator | None) -> tuple[Flat, PerExample]:
-        """(k + u)/levels and log q(u)."""
         if self.noise is None:
-            return dequantize(x, self.levels, generator=generator), x.new_zeros(len(x))
-        start = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+            return super()._add_noise(x, generator)
+        start = normal_like(x, generator)
         h, log_det = self.noise.map.inverse_and_log_det(start, x - 0.5)
         log_q = self.noise.base.log_prob(start) - log_det
         log_q = log_q - (logsigmoid(h) + logsigmoid(-h)).sum(1)
         return (grey_levels(x, self.levels) + torch.sigmoid(h)) / self.levels, log_q
 
+    def _stretch(self, v: Batch) -> tuple[Tensor, PerExample]:
+        return to_logits(v.flatten(1))
+
+    def _log_prob(self, x_0: Flat, *_: Any) -> PerExample:
+        return self.flow.log_prob(x_0)
+
+    def to_data(self, x_0: Tensor) -> Batch:
+        """Images in grey levels, from rows of logits."""
+        return super().to_data(from_logits(x_0)).unflatten(1, self.shape)
+
     def loss(self, x: Batch) -> Scalar:
         """The mean of the negative bound, in nats."""
         return -self.elbo(x).mean()
 
-    @torch.no_grad()
     def sample(
         self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Batch:
-        """``n`` images, of the levels that the data have."""
-        y = self.flow.sample(n, temperature=temperature, generator=generator)
-        return quantize(from_logits(y), self.levels).unflatten(1, self.shape)
+        """``n`` images, of the levels that the data have; ``temperature`` as of the flow."""
+        return super().sample(n, temperature=temperature, generator=generator)

@@ -17,106 +17,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gentext.core import Model, check_examples
+from gentext.core import Model, check_count, check_examples, evaluating
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
-from gentext.flows.transforms import (
-    BOUND,
-    Compose,
-    Coupling,
-    Inverse,
-    MaskedAutoregressive,
-    Spline,
-    Transform,
-)
-
-
-class NormalBase(nn.Module):
-    """The standard normal density of ``features`` values."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.features = features
-
-    def log_prob(self, z: Flat) -> PerExample:
-        """log p(z) in nats."""
-        return -0.5 * (z.square().sum(1) + self.features * math.log(2 * math.pi))
-
-    def sample(
-        self,
-        n: int,
-        like: Tensor,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Flat:
-        """``n`` draws, of the type and on the device of ``like``, scaled by ``temperature``."""
-        shape = (n, self.features)
-        z = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
-        return z if temperature == 1 else z * temperature
-
-
-class UniformBase(nn.Module):
-    """The uniform density of ``features`` values between ``low`` and ``high``, 0 elsewhere."""
-
-    def __init__(self, features: int, low: float = -1.0, high: float = 1.0) -> None:
-        super().__init__()
-        if not -math.inf < low < high < math.inf:
-            raise ValueError(f"got low={low}, high={high}; give two finite numbers low < high")
-        self.features, self.low, self.high = features, low, high
-
-    def log_prob(self, z: Flat) -> PerExample:
-        """log p(z) in nats, −∞ outside."""
-        inside = ((z >= self.low) & (z <= self.high)).all(1)
-        each = -self.features * math.log(self.high - self.low)
-        return torch.where(inside, z.new_full((len(z),), each), -math.inf)
-
-    def sample(
-        self,
-        n: int,
-        like: Tensor,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Flat:
-        """``n`` draws, at a ``temperature`` below 1 nearer to the middle."""
-        if temperature > 1:
-            raise ValueError(f"got temperature={temperature}; of a bounded base it is at most 1")
-        shape = (n, self.features)
-        u = torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
-        return self.low + (self.high - self.low) * (0.5 + temperature * (u - 0.5))
-
-
-class MixtureBase(nn.Module):
-    """A learned mixture of ``components`` diagonal normals: a base with as many modes."""
-
-    def __init__(self, features: int, components: int) -> None:
-        super().__init__()
-        if components < 1:
-            raise ValueError(f"got components={components}; there must be at least 1")
-        self.features = features
-        self.weights = nn.Parameter(torch.zeros(components))
-        self.means = nn.Parameter(torch.randn(components, features))
-        self.log_scales = nn.Parameter(torch.zeros(components, features))
-
-    def log_prob(self, z: Flat) -> PerExample:
-        """log Σ_k π_k N(z; μ_k, σ_k) in nats."""
-        offsets = (z[:, None] - self.means) * (-self.log_scales).exp()
-        each = -0.5 * offsets.square().sum(2) - self.log_scales.sum(1)
-        constant = 0.5 * self.features * math.log(2 * math.pi)
-        return (each + self.weights.log_softmax(0)).logsumexp(1) - constant
-
-    def sample(
-        self,
-        n: int,
-        like: Tensor,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Flat:
-        """``n`` draws, at a ``temperature`` below 1 nearer to the means."""
-        k = torch.multinomial(self.weights.softmax(0), n, replacement=True, generator=generator)
-        shape = (n, self.features)
-        noise = torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
-        return self.means[k] + self.log_scales[k].exp() * noise * temperature
+from gentext.flows.bases import Base, UniformBase, make_base
+from gentext.flows.transforms import Compose, Coupling, Inverse, MaskedAutoregressive, Transform
+from gentext.flows.univariate import BOUND, Spline
 
 
 class Flow(Model):
@@ -125,7 +32,7 @@ class Flow(Model):
     Source: Rezende and Mohamed, ICML 2015.
     """
 
-    def __init__(self, *, base: Any, transforms: Sequence[Transform], context: int = 0) -> None:
+    def __init__(self, *, base: Base, transforms: Sequence[Transform], context: int = 0) -> None:
         super().__init__()
         self.base, self.map, self.context = base, Compose(transforms), context
 
@@ -166,21 +73,15 @@ class Flow(Model):
         generator: torch.Generator | None = None,
     ) -> Flat:
         """``n`` draws; below 1, the ``temperature`` brings z nearer to the modes of the base."""
-        if n < 1:
-            raise ValueError(f"got n={n}; ask for at least 1 draw")
+        check_count("n", n)
         if not 0 <= temperature < math.inf:
             raise ValueError(f"got temperature={temperature}; it must be at least 0, and finite")
         self._check_context(n, context)
         like = next(self.parameters(), torch.empty(0))
         quiet = torch.no_grad if torch.compiler.is_compiling() else torch.inference_mode
-        training = self.training
-        self.eval()
-        try:
-            with quiet():
-                z = self.base.sample(n, like, generator, temperature)
-                x = self.map.inverse_and_log_det(z, context)[0]
-        finally:
-            self.train(training)
+        with evaluating(self), quiet():
+            z = self.base.sample(n, like, generator, temperature)
+            x = self.map.inverse_and_log_det(z, context)[0]
         return x.clone()  # outside, so that gradients may be taken with them
 
     def check(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -218,25 +119,6 @@ class Flow(Model):
             check_examples(context, (self.context,))
 
 
-BASES = {"normal": NormalBase, "uniform": UniformBase}
-
-
-def _base(base: str | int, features: int, *, bounded: bool = False) -> nn.Module:
-    if isinstance(base, int):
-        return MixtureBase(features, base)
-    if base not in BASES:
-        raise ValueError(
-            f"unknown base {base!r}: choose one of {', '.join(BASES)}, "
-            "or a number of normals to mix"
-        )
-    if base == "uniform" and not bounded:
-        raise ValueError(
-            "affine layers stretch without end, and push data out of a uniform base: use an NSF, "
-            "or base='normal'"
-        )
-    return BASES[base](features)
-
-
 class RealNVP(Flow):
     """Affine couplings that change the even and the odd values in turn.
 
@@ -263,7 +145,7 @@ class RealNVP(Flow):
             Coupling(features, odd=odd, context=context, hidden=hidden, dropout=dropout)
             for odd in _turns(transforms)
         ]
-        super().__init__(base=_base(base, features), transforms=layers, context=context)
+        super().__init__(base=make_base(base, features), transforms=layers, context=context)
 
 
 class NSF(Flow):
@@ -296,7 +178,7 @@ class NSF(Flow):
             layer(features, univariate=Spline(bins, bound), **options, **{turn: odd})
             for odd in _turns(transforms)
         ]
-        start = _base(base, features, bounded=True)
+        start = make_base(base, features, bounded=True)
         super().__init__(base=start, transforms=layers, context=context)
 
 
@@ -329,7 +211,7 @@ class MAF(Flow):
             )
             for odd in _turns(transforms)
         ]
-        super().__init__(base=_base(base, features), transforms=layers, context=context)
+        super().__init__(base=make_base(base, features), transforms=layers, context=context)
 
 
 class IAF(MAF):
@@ -352,6 +234,5 @@ class IAF(MAF):
 
 def _turns(transforms: int) -> list[bool]:
     """Whether each of the layers takes the odd half, or the reverse order."""
-    if transforms < 1:
-        raise ValueError(f"got transforms={transforms}; a flow has at least 1")
+    check_count("transforms", transforms)
     return [bool(k % 2) for k in range(transforms)]

@@ -20,16 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from gentext.core import plain_precision
-from gentext.flows.flow import Flow, NormalBase
-from gentext.flows.transforms import (
-    Compose,
-    InvertibleLinear,
-    Mapped,
-    ShiftAndScale,
-    Spline,
-    Transform,
-    Univariate,
-)
+from gentext.flows.bases import NormalBase
+from gentext.flows.flow import Flow
+from gentext.flows.transforms import Compose, InvertibleLinear, Transform, start_at
+from gentext.flows.univariate import Mapped, ShiftAndScale, Spline, Univariate
 
 
 class ActNorm(Transform):
@@ -42,10 +36,8 @@ class ActNorm(Transform):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.log_s, self.b = (
-            nn.Parameter(torch.zeros(channels)),
-            nn.Parameter(torch.zeros(channels)),
-        )
+        self.log_s = nn.Parameter(torch.zeros(channels))
+        self.b = nn.Parameter(torch.zeros(channels))
         self.register_buffer("ready", torch.tensor(False))
         self.waiting = True  # what ``ready`` says, where no device need be asked
         self.register_load_state_dict_post_hook(ActNorm._loaded)
@@ -82,20 +74,10 @@ class ActNorm(Transform):
 
 
 class InvertibleConv1x1(InvertibleLinear):
-    """Multiplies the channels at every place by one matrix, kept in the factors P L U.
+    """Multiplies the channels at each of h w places by one matrix, kept in the factors P L U.
 
     Equation: :eq:`eq-flow-conv1x1`
     """
-
-    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
-        """W x and h w Σ u."""
-        log_det = self.log_u.sum().mul(_places(x)).expand(len(x))
-        return self._multiply(self.matrix(), x), log_det
-
-    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
-        """W⁻¹ z."""
-        log_det = self.log_u.sum().mul(-_places(z)).expand(len(z))
-        return self._multiply(self.inverse_matrix(), z), log_det
 
     def _multiply(self, matrix: Tensor, x: Tensor) -> Tensor:
         with plain_precision(x):
@@ -127,10 +109,7 @@ class ChannelCoupling(Transform):
         self.kept, self.univariate = channels // 2, univariate or ShiftAndScale()
         bent = channels - self.kept
         last = nn.Conv2d(hidden, self.univariate.per_value * bent, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        with torch.no_grad():
-            assert last.bias is not None
-            last.bias.copy_(self.univariate.start.repeat_interleave(bent))
+        start_at(last, self.univariate.start.repeat_interleave(bent))
         self.net = nn.Sequential(
             nn.Conv2d(self.kept, hidden, 3, padding=1),
             nn.SiLU(),
@@ -141,11 +120,10 @@ class ChannelCoupling(Transform):
 
     def _map(self, x: Tensor, *, inverse: bool) -> Mapped:
         kept, bent = x[:, : self.kept], x[:, self.kept :]
-        made = (
-            self.net(kept).to(x.dtype).unflatten(1, (self.univariate.per_value, -1)).transpose(0, 1)
-        )
-        bent, slopes = (self.univariate.inverse if inverse else self.univariate)(made, bent)
-        return torch.cat([kept, bent], 1), slopes.flatten(1).sum(1)
+        made = self.net(kept).to(x.dtype).unflatten(1, (self.univariate.per_value, -1))
+        bend = self.univariate.inverse if inverse else self.univariate
+        changed, slopes = bend(made.transpose(0, 1), bent)
+        return torch.cat([kept, changed], 1), slopes.flatten(1).sum(1)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z, and the sum of the log slopes."""

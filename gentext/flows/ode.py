@@ -4,7 +4,7 @@ A step of order p makes an error of h^{p+1}, so over a fixed stretch of time the
 h^p. The state is a tensor, or a tuple of tensors that are moved together, such as x and what is
 integrated along its path.
 
-Notation: ``h`` the step, negative when time runs back.
+Notation: ``h`` the step, negative when time runs back; ``c``, ``b`` nodes and weights of a method.
 
 Source: Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, Springer 1993.
 """
@@ -12,57 +12,55 @@ Source: Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from torch import Tensor
+
+from gentext.core import check_count, chosen
 
 State = TypeVar("State", Tensor, tuple[Tensor, ...])
 Slope = Callable[[State, float], State]
 
 
-def euler(u: Slope[State], x: State, t: float, h: float) -> State:
-    """x + h u(x, t): order 1."""
-    return _moved(x, h, u(x, t))
+class Method(NamedTuple):
+    """A step of an ``order``: slopes at t + c h, each where the one before leads, and their mean.
+
+    The mean is weighted by whole numbers b, which are divided by their sum.
+    """
+
+    order: int
+    nodes: tuple[float, ...]
+    weights: tuple[int, ...]
 
 
-def midpoint(u: Slope[State], x: State, t: float, h: float) -> State:
-    """A step by the slope at its middle: order 2."""
-    return _moved(x, h, u(_moved(x, h / 2, u(x, t)), t + h / 2))
+METHODS = {
+    "euler": Method(1, (0,), (1,)),
+    "midpoint": Method(2, (0, 1 / 2), (0, 1)),
+    "heun": Method(2, (0, 1), (1, 1)),
+    "rk4": Method(4, (0, 1 / 2, 1 / 2, 1), (1, 2, 2, 1)),
+}
 
 
-def heun(u: Slope[State], x: State, t: float, h: float) -> State:
-    """A step by the mean of the slopes at its ends: order 2."""
-    start = u(x, t)
-    end = u(_moved(x, h, start), t + h)
-    return _moved(_moved(x, h / 2, start), h / 2, end)
-
-
-def rk4(u: Slope[State], x: State, t: float, h: float) -> State:
-    """The classical step of Runge and Kutta: order 4."""
-    a = u(x, t)
-    b = u(_moved(x, h / 2, a), t + h / 2)
-    c = u(_moved(x, h / 2, b), t + h / 2)
-    d = u(_moved(x, h, c), t + h)
-    for weight, slope in ((1, a), (2, b), (2, c), (1, d)):
-        x = _moved(x, weight * h / 6, slope)
-    return x
-
-
-METHODS = {"euler": euler, "midpoint": midpoint, "heun": heun, "rk4": rk4}
+def advance(method: Method, u: Slope[State], x: State, t: float, h: float) -> State:
+    """x at t + h, from x at t by one step."""
+    total, end, slope = sum(method.weights), x, None
+    for c, b in zip(method.nodes, method.weights, strict=True):
+        slope = u(x if slope is None else _moved(x, c * h, slope), t + c * h)
+        if b:
+            end = _moved(end, b * h / total, slope)
+    return end
 
 
 def path(
     u: Slope[State], x: State, start: float, end: float, steps: int, method: str = "rk4"
 ) -> Iterator[State]:
     """x at ``start`` and after each of ``steps`` equal steps to ``end``."""
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    if steps < 1:
-        raise ValueError(f"got steps={steps}; a path takes at least 1")
+    by = chosen("method", method, METHODS)
+    check_count("steps", steps)
     h = (end - start) / steps
     yield x
     for k in range(steps):
-        x = METHODS[method](u, x, start + k * h, h)
+        x = advance(by, u, x, start + k * h, h)
         yield x
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
-LEAST = 1e-3  # of a bin's width and height, as a share of all, and of a slope
+MIN_SHARE = 1e-3  # of the width and the height that each bin has; also the least slope
 
 
 class Knots(NamedTuple):
@@ -45,8 +45,8 @@ class Bins(NamedTuple):
 
 def parameters_per_value(bins: int) -> int:
     """How many numbers make the spline of one value: ``bins`` widths, heights, inner slopes."""
-    if not 2 <= bins < 1 / LEAST:
-        raise ValueError(f"got {bins} bins; choose from 2 to {round(1 / LEAST) - 1}")
+    if not 2 <= bins < 1 / MIN_SHARE:
+        raise ValueError(f"got {bins} bins; choose from 2 to {round(1 / MIN_SHARE) - 1}")
     return 3 * bins - 1
 
 
@@ -59,13 +59,13 @@ def make_knots(parameters: Tensor, bound: float) -> Knots:
     bins = (len(parameters) + 1) // 3
     widths, heights, slopes = parameters.split((bins, bins, bins - 1))
     ends = torch.ones_like(slopes[:1])
-    slope = torch.cat([ends, LEAST + softplus(slopes), ends])
+    slope = torch.cat([ends, MIN_SHARE + softplus(slopes), ends])
     return Knots(_places(widths, bound), _places(heights, bound), slope)
 
 
 def _places(sizes: Tensor, bound: float) -> Tensor:
     """From −bound to bound in steps by the softmax of ``sizes``, none too small."""
-    shares = LEAST + (1 - LEAST * len(sizes)) * sizes.softmax(0)
+    shares = MIN_SHARE + (1 - MIN_SHARE * len(sizes)) * sizes.softmax(0)
     inner = shares[:-1].cumsum(0)
     zeros = (0, 0) * (sizes.dim() - 1)
     return pad(pad(inner, (*zeros, 1, 0)), (*zeros, 0, 1), value=1.0) * (2 * bound) - bound
@@ -132,5 +132,5 @@ def log_slope(at: Bins, xi: Tensor) -> Tensor:
 
 def identity_parameters(bins: int) -> Tensor:
     """The ``parameters`` (3 bins − 1,) of the spline that changes nothing."""
-    slopes = torch.full((bins - 1,), math.log(math.expm1(1 - LEAST)))
+    slopes = torch.full((bins - 1,), math.log(math.expm1(1 - MIN_SHARE)))
     return torch.cat([torch.zeros(2 * bins), slopes])

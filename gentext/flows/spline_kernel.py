@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softplus
 
 from gentext.flows.spline import (
-    LEAST,
+    MIN_SHARE,
     Bins,
     inverse_rational_quadratic,
     make_knots,
@@ -27,7 +27,7 @@ from gentext.flows.spline import (
     rational_quadratic,
 )
 
-_ONE = math.log(math.expm1(1 - LEAST))  # softplus of it, and LEAST, is the slope 1
+_ONE = math.log(math.expm1(1 - MIN_SHARE))  # softplus of it, and MIN_SHARE, is the slope 1
 
 
 def bend(
@@ -99,7 +99,7 @@ def _own_bin(
 ) -> tuple[Bins, tuple[Tensor, ...]]:
     """The bin that each ``value`` is in, and what its gradient needs."""
     bins = (len(parameters) + 1) // 3
-    least, scale = 2 * bound * LEAST, 2 * bound * (1 - LEAST * bins)
+    least, scale = 2 * bound * MIN_SHARE, 2 * bound * (1 - MIN_SHARE * bins)
     p = parameters[: 2 * bins].unflatten(0, (2, bins)).softmax(1)
     # The right ends of the bins as a product, which is faster than cumsum along this axis.
     ones = p.new_ones(bins, bins).tril_()
@@ -114,7 +114,7 @@ def _own_bin(
     # Softplus of 0 + the rest of a slope of 1, so that the outermost knots have slope 1.
     raw = pad(parameters[2 * bins :], (0, 0) * value.dim() + (1, 1), value=_ONE)
     raw = raw.gather(0, torch.cat([k, k + 1]))
-    d = softplus(raw).add_(LEAST)
+    d = softplus(raw).add_(MIN_SHARE)
     return Bins(*place, *size, *d), (p, passed, k, raw)
 
 
@@ -170,7 +170,7 @@ def _to_parameters(own: tuple[Tensor, ...], at: Bins, g_at: Bins, bound: float) 
     """Through softmax, sums and softplus: the derivative by all parameters."""
     p, passed, k, raw = own
     bins = p.shape[1]
-    least, scale = 2 * bound * LEAST, 2 * bound * (1 - LEAST * bins)
+    least, scale = 2 * bound * MIN_SHARE, 2 * bound * (1 - MIN_SHARE * bins)
     g = p.new_empty(3 * bins - 1, *k.shape[1:])
     for axis, (g_p, g_place, place, g_size, size) in enumerate(
         zip(g.split(bins), g_at[:2], at[:2], g_at[2:4], at[2:4], strict=False)

@@ -5,7 +5,7 @@ change each by functions of those before it. Both have triangular Jacobians, who
 products of slopes.
 
 Notation: ``x`` before, ``z`` = f(x) after; ``log_det`` the log of the Jacobian's determinant;
-``s``, ``a`` log scales, ``t``, ``mean`` shifts; ``context`` what a conditional density is given.
+``univariate`` how each value is bent; ``context`` what a conditional density is given.
 
 Source: Dinh et al., ICLR 2017; Papamakarios et al., NeurIPS 2017.
 """
@@ -18,15 +18,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gentext.core import plain_precision
-from gentext.flows import spline, spline_kernel
+from gentext.core import check_count, plain_precision
+from gentext.flows.univariate import Affine, Mapped, ShiftAndScale, Univariate
 from gentext.nn.masked import MaskedMLP, to_columns
 from gentext.nn.nets import mlp
-
-BOUND = 5.0  # splines bend what lies within ±BOUND
-LOG_SCALE = 3.0  # most that an affine layer scales by, as a logarithm
-
-Mapped = tuple[Tensor, Tensor]  # what a transform gives: values (n, *event), log_det (n,)
 
 
 class Transform(nn.Module):
@@ -72,65 +67,25 @@ class Compose(Transform):
         return z, total
 
 
-class Univariate(nn.Module):
-    """How a layer maps each value, given the parameters that a network made for it.
+class Inverse(Transform):
+    """A transform read backwards, such as the IAF of an MAF: fast to draw from, slow to score.
 
-    Maps (d, n) elementwise by parameters (per_value, d, n): the batch is the last axis, for speed.
-    ``start`` are the parameters of the identity.
+    Equation: :eq:`eq-flow-maf`
+
+    Source: Kingma et al., NeurIPS 2016 (IAF).
     """
 
-    per_value: int
-    start: Tensor
-
-    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
-        """z and log dz/dx, both (d, n)."""
-        raise NotImplementedError
-
-    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
-        """x and log dx/dz."""
-        raise NotImplementedError
-
-
-class Affine(Univariate):
-    """z = x eˢ + t, with s within ±``LOG_SCALE`` so that no network can overflow it.
-
-    Equation: :eq:`eq-flow-coupling`
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, transform: Transform) -> None:
         super().__init__()
-        self.per_value, self.start = 2, torch.zeros(2)
+        self.transform = transform
 
-    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
-        """z and s."""
-        raw, t = parameters
-        s = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return torch.addcmul(t, x, s.exp()), s
+    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
+        """The inverse of the other."""
+        return self.transform.inverse_and_log_det(x, context)
 
-    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
-        """x = (z − t) e⁻ˢ and −s."""
-        raw, t = parameters
-        s = -LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return (z - t) * s.exp(), s
-
-
-class Spline(Univariate):
-    """A rational-quadratic spline of ``bins`` bins within ±``bound``, the identity outside."""
-
-    def __init__(self, bins: int = 8, bound: float = BOUND) -> None:
-        super().__init__()
-        if not 0 < bound < math.inf:
-            raise ValueError(f"got bound={bound}; it must be above 0 and finite")
-        self.per_value, self.bound = spline.parameters_per_value(bins), bound
-        self.start = spline.identity_parameters(bins)
-
-    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
-        """z and log dz/dx."""
-        return spline_kernel.bend(parameters, x, self.bound)
-
-    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
-        """x and log dx/dz."""
-        return spline_kernel.bend(parameters, z, self.bound, inverse=True)
+    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
+        """The other."""
+        return self.transform.forward_and_log_det(z, context)
 
 
 class Coupling(Transform):
@@ -169,17 +124,15 @@ class Coupling(Transform):
         self.bent = len(range(self.odd, features, 2))
         inputs, outputs = features - self.bent + context, self.univariate.per_value * self.bent
         self.net = mlp(inputs, outputs, hidden, dropout=dropout)
-        _start(self.net[-1], self.univariate.start.repeat_interleave(self.bent))
+        start_at(self.net[-1], self.univariate.start.repeat_interleave(self.bent))
 
     def _map(self, x: Tensor, context: Tensor | None, *, inverse: bool) -> Mapped:
         halves = _halves(x.t())  # a row has one value of all examples
         bent, kept = halves[self.odd], halves[1 - self.odd]
         read = kept.t() if context is None else torch.cat([kept.t(), context], 1)
         parameters = to_columns(self.net, read).unflatten(0, (self.univariate.per_value, self.bent))
-        parameters = parameters.to(x.dtype)  # autocast's 16 bits are not for slopes
-        changed, slopes = (self.univariate.inverse if inverse else self.univariate)(
-            parameters, bent
-        )
+        bend = self.univariate.inverse if inverse else self.univariate
+        changed, slopes = bend(parameters.to(x.dtype), bent)  # 16 bits are not for slopes
         pair = (kept, changed) if self.odd else (changed, kept)
         return _interleave(*pair).t(), slopes.sum(0)
 
@@ -205,35 +158,13 @@ def _interleave(even: Tensor, odd: Tensor) -> Tensor:
     return whole if len(even) == len(odd) else torch.cat([whole, even[-1:]])
 
 
-def _start(layer: nn.Module, bias: Tensor) -> None:
-    """Let a network begin as the constant ``bias``, so that its layer begins as the identity."""
-    assert isinstance(layer, nn.Linear)
+def start_at(layer: nn.Module, bias: Tensor) -> None:
+    """Let a network that ends in ``layer`` begin as the constant ``bias``."""
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    assert layer.bias is not None
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
         layer.bias.copy_(bias)
-
-
-class ShiftAndScale(Univariate):
-    """z = (x − μ) e⁻ᵃ: a Gaussian of mean μ and standard deviation eᵃ becomes a standard one.
-
-    Equation: :eq:`eq-flow-maf`
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.per_value, self.start = 2, torch.zeros(2)
-
-    def forward(self, parameters: Tensor, x: Tensor) -> Mapped:
-        """z and −a."""
-        mean, raw = parameters
-        a = -LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return (x - mean) * a.exp(), a
-
-    def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
-        """x = z eᵃ + μ and a."""
-        mean, raw = parameters
-        a = LOG_SCALE * torch.tanh(raw / LOG_SCALE)
-        return torch.addcmul(mean, z, a.exp()), a
 
 
 class MaskedAutoregressive(Transform):
@@ -260,8 +191,7 @@ class MaskedAutoregressive(Transform):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"got features={features}; there must be at least 1")
+        check_count("features", features)
         if any(units < features - 1 for units in hidden):
             raise ValueError(
                 f"got hidden={tuple(hidden)}; give each layer at least {features - 1} units, or "
@@ -276,11 +206,12 @@ class MaskedAutoregressive(Transform):
             reverse=reverse,
             dropout=dropout,
         )
-        _start(self.net.layers[-1], self.univariate.start.repeat_interleave(features))
+        start_at(self.net.layers[-1], self.univariate.start.repeat_interleave(features))
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """z, all values at once."""
-        z, slopes = self.univariate(self.net.columns(x, context).to(x.dtype), x.t())
+        parameters = self.net.columns(x, context).to(x.dtype)
+        z, slopes = self.univariate(parameters, x.t())
         return z.t(), slopes.sum(0)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
@@ -288,9 +219,8 @@ class MaskedAutoregressive(Transform):
         reader, rows = self.net.read(len(z), context), z.t().split(1)
         found, slopes = list(rows), []
         for d in self.net.order:
-            found[d], slope = self.univariate.inverse(
-                reader.parameters().to(z.dtype)[:, None], rows[d]
-            )
+            parameters = reader.parameters().to(z.dtype)[:, None]
+            found[d], slope = self.univariate.inverse(parameters, rows[d])
             reader.add(found[d][0])
             slopes.append(slope)
         return torch.cat(found).t(), torch.cat(slopes).sum(0)
@@ -343,9 +273,8 @@ class InvertibleLinear(Transform):
     def factors(self) -> tuple[Tensor, Tensor]:
         """L and U."""
         one = torch.eye(len(self.log_u), dtype=self.lower.dtype, device=self.lower.device)
-        return self.lower.tril(-1) + one, self.upper.triu(1) + torch.diag(
-            self.sign * self.log_u.exp()
-        )
+        diagonal = torch.diag(self.sign * self.log_u.exp())
+        return self.lower.tril(-1) + one, self.upper.triu(1) + diagonal
 
     def matrix(self) -> Tensor:
         """W = P L U."""
@@ -364,33 +293,16 @@ class InvertibleLinear(Transform):
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and Σ u."""
-        return self._multiply(self.matrix(), x), self.log_u.sum().expand(len(x))
+        return self._multiply(self.matrix(), x), self._log_det(x)
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """W⁻¹ z."""
-        return self._multiply(self.inverse_matrix(), z), -self.log_u.sum().expand(len(z))
+        return self._multiply(self.inverse_matrix(), z), -self._log_det(z)
 
     def _multiply(self, matrix: Tensor, x: Tensor) -> Tensor:
         with plain_precision(x):
             return x @ matrix.to(x.dtype).t()
 
-
-class Inverse(Transform):
-    """A transform read backwards, such as the IAF of an MAF: fast to draw from, slow to score.
-
-    Equation: :eq:`eq-flow-maf`
-
-    Source: Kingma et al., NeurIPS 2016 (IAF).
-    """
-
-    def __init__(self, transform: Transform) -> None:
-        super().__init__()
-        self.transform = transform
-
-    def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
-        """The inverse of the other."""
-        return self.transform.inverse_and_log_det(x, context)
-
-    def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
-        """The other."""
-        return self.transform.forward_and_log_det(z, context)
+    def _log_det(self, x: Tensor) -> Tensor:
+        """Σ u at each of the places that are multiplied: one in (n, features)."""
+        return self.log_u.sum().mul(math.prod(x.shape[2:])).expand(len(x))

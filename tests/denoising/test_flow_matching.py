@@ -1,4 +1,4 @@
-"""Flow matching: exact velocities of a mixture, couplings, straight paths, bounds, bad input."""
+"""Flow matching: draws and likelihoods of a mixture, couplings, labels, prompts, bounds."""
 
 from __future__ import annotations
 
@@ -9,29 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from gentext import checkpoint
 from gentext.core import Bound, Density, Encodes, Samples
-from gentext.denoising.flow_matching import (
-    DROPPED,
-    TIMES,
-    FlowMatching,
-    ImageFlowMatching,
-    reflow_pairs,
-    straightness,
-)
+from gentext.denoising.conditions import DROPPED
+from gentext.denoising.flow_matching import TIMES, FlowMatching, ImageFlowMatching
+from gentext.denoising.reflow import reflow_pairs, straightness
 from gentext.denoising.samplers import ddim_step
-from gentext.denoising.schedule import Level, from_x0, q_sample, to_eps, to_x0
-from gentext.denoising.transport import assignment, optimal_order, transport_cost
+from gentext.denoising.schedule import to_eps, to_x0
+from gentext.denoising.transport import optimal_order, transport_cost
 from gentext.denoising.velocity import (
-    Rate,
-    matching_error,
-    score_to_velocity,
     straight,
     velocity_to_eps,
     velocity_to_score,
@@ -45,7 +35,7 @@ from tests.oracles import (
     MEANS,
     STDS,
     WEIGHTS,
-    gauss_hermite,
+    MixtureVelocity,
     mixture_log_prob,
     normal_log_prob,
 )
@@ -53,32 +43,6 @@ from tests.oracles import (
 pytestmark = pytest.mark.usefixtures("float64")
 
 NORMAL = torch.distributions.Normal(torch.zeros((), dtype=F64), torch.ones((), dtype=F64))
-
-
-class Exact(nn.Module):
-    """The velocity of independent values with the law of a mixture of normals; the book's at first.
-
-    Where there are labels, each says the component, and the number of components none.
-    """
-
-    def __init__(
-        self, weights: Tensor = WEIGHTS, means: Tensor = MEANS, stds: Tensor = STDS
-    ) -> None:
-        super().__init__()
-        self.weights, self.means, self.stds = weights, means, stds
-
-    def forward(self, x: Tensor, time: Tensor, y: Tensor | None = None) -> Tensor:
-        t = (time / 1000).view(-1, *(1 for _ in x.shape[1:]), 1)
-        a = 1 - t
-        variance = a**2 * self.stds**2 + t**2
-        offset = x[..., None] - a * self.means
-        each = (t - a * self.stds**2) / variance * offset - self.means  # E[ε − x_0 | component]
-        logits = self.weights.log() - offset**2 / (2 * variance) - variance.log() / 2
-        if y is not None:
-            said = y.view(*t.shape) < len(self.means)
-            other = torch.arange(len(self.means)) != y.view(*t.shape)
-            logits = logits.masked_fill(said & other, -math.inf)
-        return (logits.softmax(-1) * each).sum(-1)
 
 
 class Constant(nn.Module):
@@ -92,14 +56,11 @@ class Constant(nn.Module):
         return self.value.expand_as(x)
 
 
+X = torch.linspace(-3, 3, 31, dtype=F64)
+
+
 def exact(shape: tuple[int, ...] = (1,), **options: Any) -> FlowMatching:
-    return FlowMatching(shape=shape, net=Exact(), **options)
-
-
-def mixture_at(x: Tensor, t: float) -> Tensor:
-    """log p_t(x) on the straight line."""
-    std = ((1 - t) ** 2 * STDS**2 + t**2).sqrt()
-    return torch.logsumexp(WEIGHTS.log() + normal_log_prob(x[..., None], (1 - t) * MEANS, std), -1)
+    return FlowMatching(shape=shape, net=MixtureVelocity(), **options)
 
 
 def mixture_cdf(x: Tensor) -> Tensor:
@@ -117,46 +78,6 @@ def scrambled(model: Any) -> Any:
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return model
-
-
-# Regression
-
-
-@pytest.mark.equation("eq-sde-cfm")
-def test_the_error_is_that_of_the_true_velocity_and_a_constant() -> None:
-    """By quadrature over data and noise on one side, over x_t on the other."""
-    t, (z, w) = 0.4, gauss_hermite(60)
-    x_0 = (MEANS[:, None, None] + STDS[:, None, None] * z[:, None]).expand(3, 60, 60)
-    weight = WEIGHTS[:, None, None] * w[:, None] * w
-    eps = z.expand(3, 60, 60)
-    grid = torch.linspace(-12, 12, 6001)
-    p = mixture_at(grid, t).exp() * 24 / 6000
-    u = exact().velocity(grid[:, None], t)[:, 0]
-
-    def constant(f: Callable[[Tensor], Tensor]) -> float:
-        times = torch.full((x_0.numel(),), t)
-        error = matching_error(
-            lambda x, _: f(x), x_0.reshape(-1, 1), eps.reshape(-1, 1), times
-        ).view_as(weight)
-        return float((weight * error).sum() - (p * (f(grid) - u) ** 2).sum())
-
-    expected = constant(lambda x: -x)
-    for f in (torch.cos, lambda x: 0.3 * x + torch.sin(2 * x), torch.zeros_like):
-        assert constant(f) == pytest.approx(expected, abs=1e-7)
-    assert expected > 0.1  # what no network can predict
-
-
-@pytest.mark.equation("eq-sde-cfm")
-@pytest.mark.parametrize("t", [0.15, 0.4, 0.8])
-def test_the_best_velocity_moves_the_law_of_x_t(t: float) -> None:
-    """∂p/∂t + ∂(pu)/∂x = 0, by differences."""
-    x, h, model = torch.linspace(-3, 3, 25), 1e-5, exact()
-
-    def flux(x: Tensor) -> Tensor:
-        return mixture_at(x, t).exp() * model.velocity(x[:, None], t)[:, 0]
-
-    change = (mixture_at(x, t + h).exp() - mixture_at(x, t - h).exp()) / (2 * h)
-    torch.testing.assert_close(change, -(flux(x + h) - flux(x - h)) / (2 * h), atol=1e-7, rtol=0)
 
 
 @pytest.mark.equation("eq-sde-cfm")
@@ -184,74 +105,18 @@ def test_the_loss_is_the_mean_error_over_times_data_and_noise(times: str) -> Non
 
 
 def test_times_are_evenly_spread_in_every_batch() -> None:
-    t = small()._times(torch.zeros(8, 2))
-    assert torch.equal((8 * t).floor().sort().values, torch.arange(8.0))
-    assert not torch.equal(t, small()._times(torch.zeros(8, 2)))
-    assert small()._times(torch.zeros(8, 2, dtype=torch.bfloat16)).dtype == torch.float32
+    class Clock(nn.Module):
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            seen.append(t / 1000)
+            return torch.zeros_like(x)
 
-
-# What else a velocity says
-
-X = torch.linspace(-3, 3, 31, dtype=F64)
-
-
-@pytest.mark.equation("eq-sde-fmscore")
-@pytest.mark.parametrize("t", [0.1, 0.4, 0.9])
-def test_the_velocity_of_a_mixture_is_its_score(t: float) -> None:
-    x = X.clone().requires_grad_()
-    (score,) = torch.autograd.grad(mixture_at(x, t).sum(), x)
-    u, level = exact().velocity(X[:, None], t)[:, 0], straight(torch.tensor(t))
-    torch.testing.assert_close(velocity_to_score(u, X, level), score, atol=1e-11, rtol=0)
-    torch.testing.assert_close(score_to_velocity(score, X, level), u, atol=1e-11, rtol=0)
-    torch.testing.assert_close(score, -(X + (1 - t) * u) / t, atol=1e-11, rtol=0)
-    torch.testing.assert_close(u, -(X + t * score) / (1 - t), atol=1e-11, rtol=0)
-
-
-LINES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "straight": (lambda t: 1 - t, lambda t: t),
-    "variance kept": (lambda t: (-2 * t).exp(), lambda t: (1 - (-4 * t).exp()).sqrt()),
-    "variance added": (torch.ones_like, lambda t: 0.1 * 50**t),
-    "circle": (torch.cos, torch.sin),
-}
-
-
-def on(line: str, t: float) -> tuple[Level, Rate]:
-    """The level, and its derivative by automatic differentiation."""
-    at = torch.tensor(t, requires_grad=True)
-    values = [f(at) for f in LINES[line]]
-    rates = [
-        torch.autograd.grad(v, at, allow_unused=True, retain_graph=True)[0]
-        if v.requires_grad
-        else None
-        for v in values
-    ]
-    a, b = (torch.zeros(()) if rate is None else rate for rate in rates)
-    return Level(*(v.detach() for v in values)), Rate(a, b)
-
-
-@pytest.mark.equation("eq-sde-fmscore")
-@pytest.mark.parametrize("line", LINES)
-def test_on_every_line_the_flow_by_the_score_moves_its_normal_laws(line: str) -> None:
-    """Of N(m, s²) the flow keeps (x − αm)/√(α²s² + σ²); differentiated along the path."""
-    m, s, t = 1.3, 0.6, 0.3
-    level, rate = on(line, t)
-    std = (level.alpha**2 * s**2 + level.sigma**2).sqrt()
-    score = -(X - level.alpha * m) / std**2
-    std_rate = (level.alpha * rate.alpha * s**2 + level.sigma * rate.sigma) / std
-    u = rate.alpha * m + std_rate * (X - level.alpha * m) / std
-    torch.testing.assert_close(score_to_velocity(score, X, level, rate), u, atol=1e-11, rtol=0)
-    torch.testing.assert_close(velocity_to_score(u, X, level, rate), score, atol=1e-11, rtol=0)
-    if line == "straight":
-        torch.testing.assert_close(score_to_velocity(score, X, level), u, atol=1e-11, rtol=0)
-
-
-@pytest.mark.equation("eq-sde-fmscore")
-@pytest.mark.parametrize("line", LINES)
-def test_velocities_give_data_and_noise_back(line: str) -> None:
-    (level, rate), x_0, eps = on(line, 0.35), torch.randn(9), torch.randn(9)
-    x_t, u = q_sample(x_0, eps, level), rate.alpha * x_0 + rate.sigma * eps
-    torch.testing.assert_close(velocity_to_x0(u, x_t, level, rate), x_0, atol=1e-12, rtol=0)
-    torch.testing.assert_close(velocity_to_eps(u, x_t, level, rate), eps, atol=1e-12, rtol=0)
+    seen: list[Tensor] = []
+    model = FlowMatching(shape=(2,), net=Clock())
+    for dtype in (torch.float64, torch.float64, torch.bfloat16):
+        model.loss(torch.zeros(8, 2, dtype=dtype))
+    assert torch.equal((8 * seen[0]).floor().sort().values, torch.arange(8.0))
+    assert not torch.equal(seen[0], seen[1])
+    assert seen[2].dtype == torch.float32
 
 
 def test_a_flow_is_a_diffusion_whose_ddim_steps_are_eulers() -> None:
@@ -270,19 +135,6 @@ def test_a_flow_is_a_diffusion_whose_ddim_steps_are_eulers() -> None:
             x = ddim_step(x, x_0, t, s)
     expected = model.decode(eps, steps=steps, method="euler")
     torch.testing.assert_close(x, expected, atol=1e-12, rtol=0)
-
-
-@pytest.mark.parametrize("t", [0.2, 0.7])
-def test_errors_of_the_velocity_are_errors_of_noise_or_data_with_a_weight(t: float) -> None:
-    level, x_t, u, other = straight(torch.tensor(t)), *torch.randn(3, 9)
-    error = (u - other).square()
-    noise = velocity_to_eps(u, x_t, level) - velocity_to_eps(other, x_t, level)
-    data = velocity_to_x0(u, x_t, level) - velocity_to_x0(other, x_t, level)
-    torch.testing.assert_close(error, noise.square() / (1 - t) ** 2, atol=1e-12, rtol=1e-10)
-    torch.testing.assert_close(error, data.square() / t**2, atol=1e-12, rtol=1e-10)
-    x_0 = velocity_to_x0(u, x_t, level)
-    v = level.alpha * velocity_to_eps(u, x_t, level) - level.sigma * x_0
-    torch.testing.assert_close(from_x0("v", x_0, x_t, level), v, atol=1e-12, rtol=0)
 
 
 # Sampling and likelihood
@@ -338,29 +190,12 @@ def test_the_likelihood_is_that_of_the_mixture(divergence: str) -> None:
     torch.testing.assert_close(by_heun, expected, atol=3e-2, rtol=0)
 
 
-@pytest.mark.equation("eq-sde-loglik")
-def test_from_the_other_end_the_noise_has_its_density_too() -> None:
-    """The density of the noise from that of the data, start and end exchanged."""
-    field = exact((2,))._field(None)
-    eps = torch.randn(20, 2)
-    found = ode_log_prob(
-        field,
-        eps,
-        prior_log_prob=lambda x: mixture_log_prob(x).sum(1),
-        start=1.0,
-        end=0.0,
-        steps=60,
-        method="rk4",
-    )
-    torch.testing.assert_close(found, NORMAL.log_prob(eps).sum(1), atol=1e-4, rtol=0)
-
-
 class Turned(nn.Module):
     """The exact velocity of the mixture in turned coordinates: values depend on each other."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.exact, self.turn = Exact(), torch.tensor([[0.8, -0.6], [0.6, 0.8]])
+        self.exact, self.turn = MixtureVelocity(), torch.tensor([[0.8, -0.6], [0.6, 0.8]])
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.exact(x @ self.turn.T, t) @ self.turn
@@ -416,59 +251,6 @@ def test_a_trained_density_integrates_to_one() -> None:
     assert float(p.sum() * 0.2**2) == pytest.approx(1, abs=2e-3)
 
 
-# Couplings
-
-
-@pytest.mark.parametrize(("n", "d"), [(1, 1), (2, 3), (7, 1), (60, 2), (120, 30)])
-def test_assignments_are_the_best(n: int, d: int) -> None:
-    rng = np.random.default_rng(n)
-    a, b = rng.normal(size=(2, n, d))
-    a += 3 * np.sign(a[:, :1])
-    for cost in (
-        -(a @ b.T),
-        ((a[:, None] - b) ** 2).sum(-1),
-        rng.integers(0, 3, (n, n)),
-        a @ a.T * 0,
-    ):
-        found = assignment(cost.astype(float))
-        assert sorted(found) == list(range(n))
-        rows, columns = linear_sum_assignment(cost)
-        best = cost[rows, columns].sum()
-        assert cost[np.arange(n), found].sum() == pytest.approx(best, abs=1e-9 * n)
-
-
-def test_a_bad_table_of_costs_is_refused() -> None:
-    for cost in (np.zeros((2, 3)), np.full((2, 2), np.nan)):
-        with pytest.raises(ValueError, match="square table of finite"):
-            assignment(cost)
-    with pytest.raises(ValueError, match=r"got \(2, 3\) and \(3, 3\)"):
-        transport_cost(torch.zeros(2, 3), torch.zeros(3, 3))
-
-
-def test_the_best_pairs_have_the_same_points_and_shorter_ways() -> None:
-    x, eps = torch.randn(90, 3) * 0.5 + 1, torch.randn(90, 3)
-    order = optimal_order(x, eps)
-    assert torch.equal(order.sort().values, torch.arange(90))
-    by_hand = ((x - eps[order]) ** 2).sum(1).mean()
-    torch.testing.assert_close(transport_cost(x, eps[order]), by_hand)
-    rows, columns = linear_sum_assignment(torch.cdist(x, eps).numpy() ** 2)
-    torch.testing.assert_close(by_hand, transport_cost(x[rows], eps[columns]))
-    assert float(by_hand) < 0.7 * float(transport_cost(x, eps))
-    on_a_line = optimal_order(x[:, :1], eps[:, :1])  # where the best pairs keep the order
-    assert torch.equal(eps[on_a_line, 0].argsort(), x[:, 0].argsort())
-
-
-def test_noise_is_never_exchanged_between_classes() -> None:
-    """Or else that of a class would not be normal."""
-    x, eps, y = torch.randn(60, 2), torch.randn(60, 2), torch.randint(3, (60,))
-    order = optimal_order(x + 4 * y[:, None], eps, y)
-    assert torch.equal(y[order], y)
-    for label in range(3):
-        rows = y == label
-        alone = optimal_order(x[rows], eps[rows])
-        torch.testing.assert_close(eps[order][rows], eps[rows][alone])
-
-
 @pytest.mark.parametrize("labels", [False, True])
 def test_training_pairs_as_it_is_told(labels: bool) -> None:
     """A velocity of 0 has the cost of the pairs for its loss."""
@@ -487,89 +269,11 @@ def test_training_pairs_as_it_is_told(labels: bool) -> None:
     assert losses["ot"] < 0.8 * losses["independent"]
 
 
-# Rectified flow
-
-M, S = 1.5, 0.5
-
-
-def normal_flow() -> FlowMatching:
-    one = torch.ones(1)
-    return FlowMatching(shape=(1,), net=Exact(one, M * one, S * one))
-
-
-class Rectified(nn.Module):
-    """The velocity of the straight lines from m + sε to ε."""
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        t = time[:, None] / 1000
-        eps = (x - (1 - t) * M) / ((1 - t) * S + t)
-        return eps - (M + S * eps)
-
-
-@pytest.mark.equation("eq-sde-reflow")
-def test_the_pairs_of_a_normal_law_are_those_of_its_map_at_a_lower_cost() -> None:
-    x_0, eps = reflow_pairs(normal_flow(), 500, steps=100, method="rk4")
-    torch.testing.assert_close(x_0, M + S * eps, atol=1e-7, rtol=0)
-    torch.testing.assert_close(
-        transport_cost(x_0, eps), (M - (1 - S) * eps).square().mean(), atol=1e-6, rtol=0
-    )
-    spread = NORMAL.icdf((torch.arange(4000.0) + 0.5) / 4000)[:, None]
-    cost = float(transport_cost(M + S * spread, spread))
-    assert cost == pytest.approx(M**2 + (1 - S) ** 2, abs=2e-3)
-    assert cost < M**2 + 1 + S**2 - 0.9  # of independent pairs
-
-
-@pytest.mark.equation("eq-sde-reflow")
-def test_no_convex_cost_of_the_mixture_rises() -> None:
-    x_0, eps = reflow_pairs(exact((2,)), 4000, generator=torch.Generator().manual_seed(0))
-    other = x_0[torch.randperm(4000)]
-    for cost in (
-        transport_cost,
-        lambda a, b: (a - b).abs().sum(1).mean(),
-        lambda a, b: (a - b).norm(dim=1).pow(3).mean(),
-    ):
-        assert float(cost(x_0, eps)) < 0.9 * float(cost(other, eps))
-
-
-@pytest.mark.equation("eq-sde-reflow")
-def test_lines_that_do_not_cross_are_the_flow_of_their_pairs() -> None:
-    """The velocity of straight lines has no error on the pairs, and one step draws all."""
-    x_0, eps = reflow_pairs(normal_flow(), 50, steps=100, method="rk4")
-    model = FlowMatching(shape=(1,), net=Rectified())
-    assert float(model.loss(x_0, eps)) < 1e-12
-    assert float(model.loss(x_0)) > 0.1
-    torch.testing.assert_close(model.decode(eps, steps=1, method="euler"), x_0, atol=1e-7, rtol=0)
-    assert float(straightness(model, 50)) < 1e-12
-
-
-def test_straightness_is_that_of_the_closed_form() -> None:
-    """x_t = (1 − t)m + √v ε with v = (1 − t)²s² + t²: ∫(d√v/dt)² dt − (1 − s)², by quadrature."""
-    t = (torch.arange(20_000.0) + 0.5) / 20_000
-    v = (1 - t) ** 2 * S**2 + t**2
-    rate = (t - (1 - t) * S**2) / v.sqrt()
-    expected = float((rate**2).mean() - (1 - S) ** 2)
-    g = torch.Generator().manual_seed(0)
-    eps = torch.randn(3000, 1, generator=torch.Generator().manual_seed(0))
-    found = float(straightness(normal_flow(), 3000, steps=400, generator=g))
-    assert found == pytest.approx(expected * float(eps.square().mean()), rel=2e-3)
-
-
-def test_training_on_pairs_learns_their_map() -> None:
-    torch.set_default_dtype(torch.float32)
-    torch.manual_seed(0)
-    eps = torch.randn(2000, 1)
-    pairs = (M + S * eps, eps)
-    model = FlowMatching(shape=(1,), hidden=32, layers=2)
-    fit(model, pairs, TrainConfig(steps=200, lr=1e-2, schedule="cosine"), progress=False)
-    drawn = model.decode(eps[:200], steps=1, method="euler")
-    assert float((drawn - pairs[0][:200]).abs().mean()) < 0.05
-
-
 # Labels and guidance
 
 
 def conditional() -> FlowMatching:
-    return FlowMatching(shape=(1,), net=Exact(), classes=3)
+    return FlowMatching(shape=(1,), net=MixtureVelocity(), classes=3)
 
 
 def test_labels_choose_a_component() -> None:
@@ -623,16 +327,57 @@ def test_labels_are_hidden_in_training_only() -> None:
     assert seen[-1].unique().tolist() == [3]
 
 
-def test_noise_and_labels_may_come_in_any_order() -> None:
-    model, x, eps, y = small(classes=2).eval(), *torch.randn(2, 30, 2), torch.randint(2, (30,))
-    losses = []
-    for given in ((eps, y), (y, eps)):
-        torch.manual_seed(2)
-        model.check(x, *given)
-        losses.append(model.loss(x, *given).detach())
-    assert torch.equal(*losses)
+def test_noise_that_is_given_is_not_drawn() -> None:
+    model, x, y = small(classes=2).eval(), torch.randn(30, 2), torch.randint(2, (30,))
     torch.manual_seed(2)
-    assert not torch.equal(model.loss(x, eps).detach(), losses[0])
+    drawn = model.loss(x, y).detach()
+    torch.manual_seed(2)
+    eps = torch.randn_like(x)
+    assert torch.equal(model.loss(x, y, eps=eps).detach(), drawn)  # the times are drawn after it
+    torch.manual_seed(2)
+    assert not torch.equal(model.loss(x, y, eps=-eps).detach(), drawn)
+
+
+def test_prompts_are_read_hidden_and_guided() -> None:
+    options: dict[str, Any] = {"net": "unet", "channels": 8, "multipliers": (1, 2), "blocks": 1}
+    model = ImageFlowMatching(shape=(1, 4, 4), levels=5, vocab_size=7, context=3, **options)
+    model = scrambled(model.double())
+    x, y = torch.randint(5, (6, 1, 4, 4)) / 4, torch.randint(1, 7, (6, 3))
+    model.check(x, y)
+    assert torch.isfinite(model.train().loss(x, y))
+    eps, empty = torch.randn(6, 1, 4, 4), torch.zeros(6, 1, dtype=torch.long)
+    flow = model.eval().flow
+    told, other, untold = (flow.velocity(eps, 0.4, v) for v in (y, y.flip(1), None))
+    assert not torch.allclose(told, other)
+    torch.testing.assert_close(untold, flow.velocity(eps, 0.4, empty))
+    guided = flow.velocity(eps, 0.4, y, guidance=1.5)
+    torch.testing.assert_close(guided, 2.5 * told - 1.5 * untold)
+    assert model.sample(6, y, steps=2, guidance=1.5).shape == x.shape
+    assert model.elbo(x, y, steps=2).shape == (6,)
+    for wrong, message in (
+        (y + 3, "got token 9, but this model reads 7 tokens"),
+        (y[:2], "6 examples need 6 rows of token numbers"),
+        (y[:, 0], "6 examples need 6 rows of token numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.check(x, wrong)
+
+
+@pytest.mark.parametrize("coupling", ["independent", "ot"])
+def test_of_prompts_a_share_is_hidden_in_training(coupling: str) -> None:
+    class Told(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+            seen.append(y)
+            return torch.zeros_like(x)
+
+    seen: list[Tensor] = []
+    n = 20_000 if coupling == "independent" else 300
+    model = FlowMatching(shape=(1,), net=Told(), vocab_size=4, coupling=coupling)
+    x, y = torch.randn(n, 1), torch.randint(1, 4, (n, 2))
+    model.loss(x, y)
+    hidden = (seen[-1] == 0).all(1)
+    assert float(hidden.double().mean()) == pytest.approx(DROPPED, abs=0.01 if n > 300 else 0.06)
+    assert torch.equal(seen[-1][~hidden], y[~hidden])
 
 
 # Images
@@ -641,7 +386,9 @@ def test_noise_and_labels_may_come_in_any_order() -> None:
 @pytest.mark.equation("eq-flow-dequant")
 def test_the_bound_of_images_is_below_their_probability() -> None:
     """One pixel of four levels under a known density of v in [−1, 1], by quadrature."""
-    model = ImageFlowMatching(shape=(1, 1, 1), levels=4, net=Exact(WEIGHTS, MEANS / 3, STDS / 2))
+    model = ImageFlowMatching(
+        shape=(1, 1, 1), levels=4, net=MixtureVelocity(WEIGHTS, MEANS / 3, STDS / 2)
+    )
     u = (torch.arange(4000.0) + 0.5) / 4000
     images, g = torch.arange(4.0).view(4, 1, 1, 1) / 3, torch.Generator().manual_seed(0)
     many = images.repeat(3000, 1, 1, 1)
@@ -769,12 +516,13 @@ def test_no_tensor_is_made_on_another_device(coupling: str) -> None:
 
 GRAPHS = """
 import torch
-from gentext.flow_matching import FlowMatching, ImageFlowMatching
+from gentext.denoising.flow_matching import FlowMatching, ImageFlowMatching
+from gentext.denoising.reflow import Reflow
 x, y = torch.randn(8, 2), torch.zeros(8, dtype=torch.long)
 image = torch.randint(5, (8, 1, 4, 4)) / 4
 for model, batch in (
     (FlowMatching(shape=(2,), hidden=16), (x,)),
-    (FlowMatching(shape=(2,), hidden=16), (x, x)),
+    (Reflow(flow=FlowMatching(shape=(2,), hidden=16)), (x, x)),
     (FlowMatching(shape=(2,), hidden=16, classes=2, times="logit-normal"), (x, y)),
     (ImageFlowMatching(shape=(1, 4, 4), levels=5, channels=8, multipliers=(1,)), (image,)),
 ):
@@ -807,21 +555,18 @@ def test_what_is_not_finite_stops_the_drawing() -> None:
 
 def test_bad_input_is_explained() -> None:
     for options, message in (
-        ({"net": "resnet"}, "unknown net 'resnet': choose one of unet, mlp, dit"),
+        ({"net": "resnet"}, "unknown net 'resnet': .*choose one of unet, mlp, dit"),
         ({"coupling": "sinkhorn"}, "unknown coupling 'sinkhorn': choose one of independent, ot"),
         ({"times": "cosine"}, "unknown times 'cosine': choose one of uniform, logit-normal, near"),
-        ({"net": "dit", "vocab_size": 9}, "flow matching takes labels only"),
+        ({"vocab_size": 9}, "net 'mlp' reads no text: choose unet or dit, or give one"),
+        ({"classes": 2, "vocab_size": 9}, "a model is told labels or text: give one of the two"),
         ({"net": Constant(), "hidden": 3}, r"got \['hidden'\] for a network that is there already"),
     ):
         with pytest.raises(ValueError, match=message):
             FlowMatching(shape=(2,), **options)
     model, x = small(), torch.randn(5, 2)
     y = torch.zeros(5, dtype=torch.long)
-    for given, message in (
-        ((x[:3],), r"\(3, 2\) beside data of \(5, 2\)"),
-        ((y,), "no classes"),
-        ((x, x), "2 tensors beside the data"),
-    ):
+    for given, message in (((y,), "no classes"),):
         with pytest.raises(ValueError, match=message):
             model.check(x, *given)
     with pytest.raises(ValueError, match=r"built for \(n, 2\)"):
@@ -829,7 +574,9 @@ def test_bad_input_is_explained() -> None:
     for work in (model.decode, model.encode, model.log_prob):
         with pytest.raises(ValueError, match=r"built for \(n, 2\)"):
             work(torch.randn(5, 3))
-        with pytest.raises(ValueError, match="steps=0; a path takes at least 1"):
+        with pytest.raises(
+            ValueError, match="got steps=0; steps must be a whole number, at least 1"
+        ):
             work(x, steps=0)
         with pytest.raises(ValueError, match="unknown method 'rk5'"):
             work(x, method="rk5")
@@ -839,7 +586,7 @@ def test_bad_input_is_explained() -> None:
         model.log_prob(x, divergence="slow")
     with pytest.raises(ValueError, match="got n=0"):
         model.sample(0)
-    with pytest.raises(ValueError, match="guidance=2, but guidance needs labels"):
+    with pytest.raises(ValueError, match="guidance=2, but guidance needs labels or prompts"):
         model.sample(3, guidance=2.0)
     told = conditional()
     with pytest.raises(ValueError, match="got label 3"):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gentext.core import Bound, Density
 from gentext.flows.dequantization import (
+    Dequantized,
     ImageFlow,
     dequantize,
     from_logits,
@@ -126,3 +127,44 @@ def test_bad_input_is_explained() -> None:
         ImageFlow(shape=(1, 2, 2), noise="pink")
     with pytest.raises(ValueError, match="got levels=1"):
         dequantize(torch.zeros(2, 2), 1)
+
+
+def test_codes_of_the_middles_lead_back_to_the_images() -> None:
+    x = torch.randint(5, (6, 1, 2, 4)) / 4
+    for flow in ("realnvp", "maf", "nsf"):
+        model = ImageFlow(shape=(1, 2, 4), levels=5, flow=flow, transforms=2).double().eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+            codes = model.encode(x)
+        assert codes.shape == (6, 8)
+        torch.testing.assert_close(
+            codes, model.flow.encode(to_logits((x * 4 + 0.5).flatten(1) / 5)[0])
+        )
+        torch.testing.assert_close(model.decode(codes), x)
+        x_0 = model.from_data(x, torch.Generator().manual_seed(0))
+        noisy = dequantize(x, 5, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(x_0, torch.logit(0.05 + 0.9 * noisy).flatten(1))
+        torch.testing.assert_close(model.to_data(x_0), x)
+
+
+def test_the_bound_counts_the_width_of_a_level() -> None:
+    """Of a density that is uniform on all that x_0 can be: each of levels^d images is as likely."""
+
+    class Even(torch.nn.Module):
+        def __init__(self, log_p: float) -> None:
+            super().__init__()
+            self.log_p = log_p
+
+        def log_prob(self, x_0: Tensor, **how: object) -> Tensor:
+            return x_0.new_full((len(x_0),), self.log_p)
+
+    class Plain(Dequantized):
+        density = Even(-4 * math.log(2))  # on [−1, 1]^4
+
+    x = torch.randint(5, (3, 1, 2, 2)) / 4
+    expected = torch.full((3,), -4 * math.log(5))
+    torch.testing.assert_close(Plain((1, 2, 2), 5).elbo(x), expected)
+    v = Plain((1, 2, 2), 5).from_data(x)
+    assert bool(((v >= -1) & (v < 1)).all())
+    torch.testing.assert_close(Plain((1, 2, 2), 5).to_data(v), x)

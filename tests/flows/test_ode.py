@@ -28,12 +28,9 @@ def error(method: str, steps: int, start: float = 0.0, end: float = 1.5) -> floa
 
 
 @pytest.mark.parametrize("ends", [(0.0, 1.5), (1.5, 0.3)])
-@pytest.mark.parametrize(
-    ("method", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
-)
-def test_errors_fall_at_the_order_of_the_method(
-    method: str, order: int, ends: tuple[float, float]
-) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_errors_fall_at_the_order_of_the_method(method: str, ends: tuple[float, float]) -> None:
+    order = METHODS[method].order
     coarse, fine = (error(method, steps, *ends) for steps in (80, 160))
     assert coarse / fine == pytest.approx(2**order, rel=0.1)
     assert fine < {1: 4e-2, 2: 1e-3, 4: 1e-7}[order]
@@ -53,6 +50,21 @@ def test_what_does_not_depend_on_x_is_integrated_by_quadrature(method: str, degr
 
     assert all(off(power) < 1e-14 for power in range(degree + 1))
     assert off(degree + 1 + (degree == 3)) > 1e-3
+
+
+def test_methods_declare_the_orders_of_the_field() -> None:
+    """And their weights meet the conditions of these orders, Σ b c^{k−1} = 1/k."""
+    assert {name: method.order for name, method in METHODS.items()} == {
+        "euler": 1,
+        "midpoint": 2,
+        "heun": 2,
+        "rk4": 4,
+    }
+    for method in METHODS.values():
+        pairs = list(zip(method.weights, method.nodes, strict=True))
+        for k in range(1, method.order + 1):
+            moment = sum(b * c ** (k - 1) for b, c in pairs) / sum(method.weights)
+            assert moment == pytest.approx(1 / k, abs=1e-15)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -81,5 +93,5 @@ def test_unknown_methods_and_no_steps_are_explained() -> None:
         ValueError, match="unknown method 'dopri': choose one of euler, midpoint, he"
     ):
         solve(slope, X, 0.0, 1.0, 3, "dopri")
-    with pytest.raises(ValueError, match="got steps=0; a path takes at least 1"):
+    with pytest.raises(ValueError, match="got steps=0; steps must be a whole number"):
         solve(slope, X, 0.0, 1.0, 0)

@@ -68,10 +68,10 @@ def test_it_equals_that_of_a_known_library(inverse: bool) -> None:
 def test_knots_rise_from_end_to_end_with_slope_one_there() -> None:
     k = spline.make_knots(50 * torch.randn(11, 100), 3.0)  # extreme parameters
     for places in (k.x, k.y):
-        assert bool((places.diff(dim=0) >= 6 * spline.LEAST * 0.999).all())
+        assert bool((places.diff(dim=0) >= 6 * spline.MIN_SHARE * 0.999).all())
         assert bool((places[0] == -3).all())
         assert bool((places[-1] == 3).all())
-    assert bool((k.slope >= spline.LEAST).all())
+    assert bool((k.slope >= spline.MIN_SHARE).all())
     assert bool((k.slope[[0, -1]] == 1).all())
 
 

@@ -1,18 +1,31 @@
-"""Traces of Jacobians: exactly, and by all possible signs."""
+"""Traces of Jacobians and densities along paths: exactly, by all signs, and of a mixture."""
 
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from gentext.core.draws import draw_noise
-from gentext.flows.continuous import exact_divergence, hutchinson_divergence
-from tests.oracles import gauss_hermite
+from gentext.denoising.flow_matching import FlowMatching
+from gentext.denoising.langevin import VE, VP, LinearSDE, in_log_snr, pf_velocity
+from gentext.flows.continuous import exact_divergence, hutchinson_divergence, ode_log_prob
+from tests.oracles import (
+    LINE,
+    PLANE,
+    MixtureVelocity,
+    exact_score,
+    gauss_hermite,
+    log_p_t,
+    mixture_log_prob,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
+
 D = 5
 
 
@@ -94,3 +107,68 @@ def test_second_derivatives_pass_through() -> None:
     ):
         (gradient,) = torch.autograd.grad(trace.sum(), x)
         assert float(gradient.abs().sum()) > 0
+
+
+PROCESSES: dict[str, LinearSDE] = {"vp": VP(), "ve": VE(0.01, 10.0)}
+
+
+@pytest.mark.equation("eq-sde-loglik")
+@pytest.mark.parametrize("end", [1e-3, 1e-5])
+@pytest.mark.parametrize("means", [LINE, PLANE])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_the_likelihood_is_the_mixtures(name: str, means: Tensor, end: float) -> None:
+    process = PROCESSES[name]
+    line = torch.linspace(-3.5, 4, 16 if means is LINE else 6)
+    x = line[:, None] if means is LINE else torch.cartesian_prod(line, line)
+    velocity = in_log_snr(pf_velocity(exact_score(process, means), process), process)
+    with torch.no_grad():
+        got = ode_log_prob(
+            velocity,
+            x,
+            prior_log_prob=lambda z: log_p_t(process, z, 1.0, means),
+            start=process.log_snr(end),
+            end=process.log_snr(1.0),
+            steps=100 if means is LINE else 150,
+            method="rk4",
+        )
+    torch.testing.assert_close(got, log_p_t(process, x, end, means), atol=1e-4, rtol=0)
+
+
+@pytest.mark.equation("eq-sde-loglik")
+def test_the_two_draws_of_signs_lie_around_the_likelihood() -> None:
+    """In the plane only the product of the signs matters, so there are two values."""
+    process, n = VP(), 60
+    velocity = in_log_snr(pf_velocity(exact_score(process, PLANE), process), process)
+    options: dict[str, Any] = {
+        "prior_log_prob": lambda z: log_p_t(process, z, 1.0, PLANE),
+        "start": process.log_snr(1e-3),
+        "end": process.log_snr(1.0),
+        "steps": 60,
+        "method": "rk4",
+    }
+    x = torch.tensor([[0.4, -0.3]]).expand(n, 2)
+    with torch.no_grad():
+        exact = ode_log_prob(velocity, x[:1], **options)
+        g = torch.Generator().manual_seed(0)
+        drawn = ode_log_prob(velocity, x, divergence="hutchinson", generator=g, **options)
+    low, high = drawn.min(), drawn.max()
+    assert float(high - low) > 0.01
+    torch.testing.assert_close((low + high)[None] / 2, exact, atol=1e-9, rtol=0)
+    assert bool((((drawn - low) < 1e-9) | ((high - drawn) < 1e-9)).all())
+
+
+@pytest.mark.equation("eq-sde-loglik")
+def test_from_the_other_end_the_noise_has_its_density_too() -> None:
+    """The density of the noise from that of the data, start and end exchanged."""
+    field = FlowMatching(shape=(2,), net=MixtureVelocity()).velocity
+    eps = torch.randn(20, 2)
+    found = ode_log_prob(
+        field,
+        eps,
+        prior_log_prob=lambda x: mixture_log_prob(x).sum(1),
+        start=1.0,
+        end=0.0,
+        steps=60,
+        method="rk4",
+    )
+    torch.testing.assert_close(found, Normal(0.0, 1.0).log_prob(eps).sum(1), atol=1e-4, rtol=0)
