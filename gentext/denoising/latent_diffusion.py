@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -203,6 +204,12 @@ class LatentDiffusion(Model):
         with drawing_from(generator):
             p = self.decode(z)
             return p.mean if mean else p.sample()
+
+    @property
+    def sample_options(self) -> tuple[str, ...]:
+        """The names of what ``sample`` heeds: its own arguments and those of the diffusion."""
+        methods = (self.sample, self.diffusion.sample)
+        return tuple({name: None for method in methods for name in signature(method).parameters})
 
     @torch.no_grad()
     def trajectory(
