@@ -92,7 +92,8 @@ def describe(name: str) -> None:
     """Write into the card of weights that are there what the data of their recipe are."""
     card = gt.zoo.card(name)
     data = gt.recipes.build(card["recipe"], card["budget"])[1]
-    write(name, {**card, "data": {**described(data), **card["data"]}})
+    rest = {key: value for key, value in card["data"].items() if key not in FACTS}
+    write(name, {**card, "data": {**described(data), **rest}})
 
 
 def write(name: str, card: dict[str, Any]) -> None:
