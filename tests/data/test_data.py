@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from gentext import data
+from gentext import data, recipes
 from gentext.data import download, files, prepared
 from gentext.data.sources import SOURCES, Archive, RemoteFile
 from gentext.tokens.tokenizer import EOS, PAD, SPECIALS, UNKNOWN, Tokenizer, WordTokenizer, rows
@@ -524,7 +524,7 @@ def test_tokens_are_data_like_others():
 
 def test_pixels_are_tokens_in_the_order_of_reading():
     images = data.load("digits")
-    rows = prepared.pixels(images)
+    rows = recipes.pixels(images)
     assert rows.shape == (64,)
     assert rows.image_shape == (1, 8, 8)
     assert [len(s) for s in (rows.train, rows.validation, rows.test)] == [1, 1, 1]
@@ -532,7 +532,7 @@ def test_pixels_are_tokens_in_the_order_of_reading():
         assert row.tolist() == [round(float(v) * 16) for line in image[0] for v in line]
     assert rows.train[0].unique().tolist() == list(range(17))
     with pytest.raises(ValueError, match="'two-moons' has no grey levels"):
-        prepared.pixels(data.load("two-moons"))
+        recipes.pixels(data.load("two-moons"))
 
 
 # Data of the reader's own.

@@ -10,10 +10,10 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from gentext import data, metrics
+from gentext import data, metrics, recipes
 from gentext.adversarial.gan import GAN, ImageGAN
 from gentext.core import Model
-from gentext.data import Dataset, prepared
+from gentext.data import Dataset
 from gentext.evaluation.classifier import Classifier
 from gentext.latent.autoencoder import DenoisingAutoencoder
 from gentext.latent.vae import VAE
@@ -101,7 +101,7 @@ def test_perplexity_counts_tokens_and_bits_count_characters(pad: int | None) -> 
 
 
 def test_pixels_are_measured_in_bits_for_each_of_them() -> None:
-    digits = prepared.pixels(data.load("digits"))
+    digits = recipes.pixels(data.load("digits"))
     model = RecurrentLM(vocab_size=18, hidden=2, bos=17)
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)  # all 18 tokens are as probable
@@ -417,7 +417,7 @@ def test_modes_are_found_by_a_tenth_of_their_share() -> None:
 
 
 def test_of_models_that_only_draw_samples_are_compared_with_the_test_examples() -> None:
-    points = prepared.plane("eight-gaussians", 100)
+    points = recipes.plane("eight-gaussians", 100)
     gan = GAN(shape=(2,), latent=2, hidden=8, layers=1).eval()
     report = metrics.evaluate(gan, points, seed=3)
     drawn = gan.sample(2000, generator=torch.Generator().manual_seed(3))
@@ -431,7 +431,7 @@ def test_of_models_that_only_draw_samples_are_compared_with_the_test_examples() 
     )
     assert drawn.shape == parts.shape
     assert report == metrics.mode_coverage(parts, *points.modes)._asdict()
-    other = prepared.plane("pinwheel", 100)
+    other = recipes.plane("pinwheel", 100)
     g = torch.Generator().manual_seed(0)
     parts = torch.cat([gan.sample(k, generator=g) for k in [256] * 7 + [208]])
     expected = {"mmd": float(metrics.mmd(other.test[0], parts)), "n": 2000}
