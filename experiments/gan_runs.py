@@ -87,7 +87,7 @@ def check() -> None:
 
 def ring() -> None:
     """Eight normals, as in the chapter: momentum and penalties, ten seeds of each."""
-    data: Any = gt.recipes.plane("eight-gaussians", 20_000)
+    data: Any = gt.data.prepared.plane("eight-gaussians", 20_000)
     for momentum in (0.9, 0.5):
         for weight in (0.0, 0.1):
             for seed in range(10):

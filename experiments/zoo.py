@@ -4,6 +4,10 @@ Trains a recipe at its full budget and writes ``gentext/zoo/<name>.safetensors``
 ``<name>.json``: what was trained on what, how long it took, and what came out. The metrics are
 those that ``gentext evaluate`` gives for the bundled test examples; where the whole data set is at
 hand (``--full-data``), those of its test set stand beside them.
+
+``python experiments/zoo.py vae_fashion --describe`` trains nothing: it writes into the card of
+weights that are there what their data were (shape, classes, ...), as the recipe has them; without a
+name, into all cards.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import logging
 import platform
 import time
 from datetime import date
+from typing import Any
 
 import torch
 
@@ -22,6 +27,8 @@ import gentext as gt
 from gentext.zoo import FOLDER
 
 logger = logging.getLogger(__name__)
+
+FACTS = ("name", "shape", "image_shape", "classes", "levels")  # of the data, for whoever draws
 
 
 def make(
@@ -32,7 +39,7 @@ def make(
     k: int = 100,
     seed: int = 0,
     few: int | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Train the recipe ``name``, write its weights and card, and return the card.
 
     With ``half`` the weights are stored in 16 bits; what is measured are the stored ones. ``few``
@@ -56,7 +63,7 @@ def make(
         "date": date.today().isoformat(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": {
-            "name": data.name,
+            **described(data),
             "train": len(data.train[0]),
             "source": "the full set" if full_data else "the bundled excerpt",
             "licence": data.licence,
@@ -72,14 +79,33 @@ def make(
         card["metrics_few"] = gt.metrics.evaluate(model, excerpt, k=0, limit=few, features=features)
     if full_data:
         card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k, features=features)
+    write(name, card)
+    return card
+
+
+def described(data: Any) -> dict[str, Any]:
+    """What a card says of a data set, None where there is nothing to say."""
+    return {key: getattr(data, key) or None for key in FACTS}
+
+
+def describe(name: str) -> None:
+    """Write into the card of weights that are there what the data of their recipe are."""
+    card = gt.zoo.card(name)
+    data = gt.recipes.build(card["recipe"], card["budget"])[1]
+    rest = {key: value for key, value in card["data"].items() if key not in FACTS}
+    write(name, {**card, "data": {**described(data), **rest}})
+
+
+def write(name: str, card: dict[str, Any]) -> None:
+    """Write the card of the weights ``name``."""
     text = json.dumps(card, indent=2, ensure_ascii=False)
     (FOLDER / f"{name}.json").write_text(text + "\n", "utf-8")
-    return card
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", choices=list(gt.recipes.RECIPES))
+    parser.add_argument("name", nargs="?", choices=list(gt.recipes.RECIPES))
+    parser.add_argument("--describe", action="store_true", help="only add the data to the cards")
     parser.add_argument("--full-data", action="store_true", help="train on the whole data set")
     parser.add_argument("--half", action="store_true", help="store 16 bits of each weight")
     parser.add_argument("--k", type=int, default=100, help="samples of the importance bound, or 0")
@@ -88,7 +114,14 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = vars(options)
-    card = make(settings.pop("name"), **settings)
+    name = settings.pop("name")
+    if settings.pop("describe"):
+        for each in [name] if name else gt.zoo.names():
+            describe(each)
+        return
+    if name is None:
+        parser.error("name what to train, one of gentext list")
+    card = make(name, **settings)
     logger.info(json.dumps(card["metrics"], indent=2))
 
 

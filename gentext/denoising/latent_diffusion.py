@@ -18,6 +18,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Iterator
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -210,6 +211,12 @@ class LatentDiffusion(Model):
         samplers = (self.sample, self.diffusion.sample)
         every = [p for by in samplers for p in inspect.signature(by).parameters.values()]
         return {p.name for p in every if p.kind is p.KEYWORD_ONLY}
+
+    @property
+    def sample_options(self) -> tuple[str, ...]:
+        """The names of what ``sample`` heeds: its own arguments and those of the diffusion."""
+        methods = (self.sample, self.diffusion.sample)
+        return tuple({name: None for method in methods for name in signature(method).parameters})
 
     @torch.no_grad()
     def trajectory(

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from gentext.core import Model
+from gentext.core import Model, chosen
 from gentext.tokens.tokenizer import Tokenizer, from_json
 from gentext.training import checkpoint
 
@@ -28,7 +28,7 @@ def load(name: str) -> Model:
 
 
 def card(name: str) -> dict[str, Any]:
-    """How ``name`` was made (recipe, seed, time, metrics); ``ValueError`` if there is none."""
+    """How ``name`` was made (recipe, data, time, metrics); ``ValueError`` if there is none."""
     card: dict[str, Any] = json.loads(path(name).with_suffix(".json").read_text("utf-8"))
     return card
 
@@ -56,7 +56,4 @@ def tokenizer_of(path: str | os.PathLike[str]) -> Tokenizer:
 
 def path(name: str) -> Path:
     """The checkpoint file of ``name``; ``ValueError`` if there is none."""
-    if name not in names():
-        there = ", ".join(map(repr, names())) or "none yet"
-        raise ValueError(f"there are no weights {name!r} in the zoo; there are: {there}")
-    return FOLDER / f"{name}{checkpoint.SUFFIX}"
+    return FOLDER / f"{chosen('weights', name, names())}{checkpoint.SUFFIX}"

@@ -18,13 +18,16 @@ from gentext.latent.vae import VAE
 @pytest.mark.parametrize("name", zoo.names())
 def test_card_names_what_was_done(name: str) -> None:
     card = zoo.card(name)
-    model, _, config = recipes.build(card["recipe"], card["budget"])
+    model, data, config = recipes.build(card["recipe"], card["budget"])
     assert card["parameters"] == sum(p.numel() for p in model.parameters())
     assert zoo.load(name).arguments == model.arguments
     assert card["config"] == json.loads(json.dumps(vars(config)))
     assert card["seconds"] > 0
     assert card["data"]["licence"]
     assert zoo.path(name).stat().st_size <= 4 * 2**20
+    for key in ("name", "shape", "image_shape", "classes", "levels"):  # for whoever draws
+        fact = getattr(data, key) or None
+        assert card["data"][key] == (list(fact) if isinstance(fact, tuple) else fact), key
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -84,5 +87,5 @@ def test_samples_are_compared_in_the_features_of_the_classifier_of_their_data() 
 
 
 def test_unknown_weights_list_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'vae_imagenet'.*'vae_fashion'"):
+    with pytest.raises(ValueError, match=r"'vae_imagenet'.*did you mean 'vae_.*vae_fashion"):
         zoo.load("vae_imagenet")

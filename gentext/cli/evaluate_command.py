@@ -1,0 +1,82 @@
+"""``gentext evaluate``: what a trained model is worth on test data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gentext.cli import options
+
+if TYPE_CHECKING:
+    from gentext.cli.trained import Trained
+    from gentext.data import Dataset
+
+UNITS = {
+    **dict.fromkeys(("accuracy", "exact", "recall"), "share of the examples"),
+    **dict.fromkeys(("precision", "near"), "share of the samples"),
+    **dict.fromkeys(("perplexity", "pseudo_perplexity"), "tokens"),
+    **dict.fromkeys(("bleu", "chrf"), "of 100"),
+    "n": "examples",
+    "se": "nats, standard error",
+    "bits_per_char": "bits/character",
+    "frechet": "squared distance of features",
+    "mmd": "squared discrepancy",
+    "reverse_kl": "nats",
+    "modes": "found",
+}
+
+
+def evaluate(
+    name: options.Name,
+    checkpoint: options.Checkpoint = None,
+    limit: options.Limit = None,
+    k: options.Importance = 100,
+    seed: options.Seed = 0,
+    full_data: options.FullData = False,
+) -> None:
+    """Measure a trained model on the test data of its experiment.
+
+    Example: gentext evaluate vae_fashion --limit 500
+    """
+    from gentext import recipes, zoo
+    from gentext.cli import trained
+    from gentext.evaluation import metrics
+
+    found = trained.load(name, checkpoint)
+    bundled = checkpoint is None and name not in recipes.RECIPES
+    recipe = zoo.card(name)["recipe"] if bundled else name
+    _, data, _ = recipes.build(recipe, "quick", full_data=full_data)
+    _check_tokenizer(found, data)
+    typer.echo(_heading(found, data, limit, seed))
+    features = zoo.classifier(data.name)
+    if features is not None:
+        features.to(found.device)
+    settings: dict[str, Any] = {"seed": seed, "limit": limit, "k": k, "features": features}
+    for key, value in metrics.evaluate(found.model, data, **settings).items():
+        number = f"{value:12.0f}" if key in ("n", "modes") else f"{value:12.4f}"
+        typer.echo(f"  {key:26}{number}  {unit(key)}")
+
+
+def unit(metric: str) -> str:
+    """The unit of a metric that ``metrics.evaluate`` gives."""
+    return "bits/dim" if metric.endswith("bits_per_dim") else UNITS.get(metric, "nats per example")
+
+
+def _heading(found: Trained, data: Dataset, limit: int | None, seed: int) -> str:
+    """What is measured on which data."""
+    trained_on = found.data.name if found.data else None
+    other = f", trained on {trained_on}," if trained_on not in (None, data.name) else ""
+    n = len(data.test[0][:limit])
+    where = f" ({data.source})" if data.source else ""
+    return f"{found.name}{other} on {data.name}{where}, {n} test examples, seed {seed}"
+
+
+def _check_tokenizer(found: Trained, data: Dataset) -> None:
+    """Raise ValueError where the same numbers are other tokens in the data."""
+    own = found.tokenizer
+    if own is not None and own.to_json() != data.tokenizer.to_json():
+        raise ValueError(
+            f"{found.name} was trained with another tokenizer than that of these texts; evaluate "
+            "it on the texts that it was trained on (see $GENTEXT_DATA)"
+        )

@@ -1,0 +1,96 @@
+"""What the commands are given: each argument and option once, with its help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Of all commands that build or read a model
+Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment of `gentext list`.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What `gentext train` saved, the file or its folder.",
+        show_default="the weights that come with gentext",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same number gives the same result.")]
+FullData = Annotated[
+    bool, typer.Option("--full-data", help="The whole data set, not the bundled excerpt.")
+]
+
+# Of training
+TrainSteps = Annotated[
+    int | None, typer.Option(min=1, help="Updates of the weights.", show_default="by budget")
+]
+TrainOut = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", show_default="runs/NAME", help="For the result")
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="quick|full", help="A minute, or as long as it takes.", show_default="by device"
+    ),
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples in an update.")]
+LearningRate = Annotated[float | None, typer.Option(help="The learning rate, such as 1e-3.")]
+Precision = Annotated[
+    str | None, typer.Option(metavar="no|fp16|bf16", help="Mixed precision, for GPUs.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from what is in --out.")]
+
+# Of sampling
+Number = Annotated[
+    int | None,
+    typer.Option("--n", min=1, help="How many to draw.", show_default="64 images, 1 text"),
+]
+Mean = Annotated[
+    bool, typer.Option("--mean", help="The expected image of each code, without pixel noise.")
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="How a text begins, what to translate, or what a picture shows.")
+]
+Length = Annotated[
+    int | None, typer.Option(min=1, help="Tokens to write.", show_default="one context")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Below 1 what is likely is preferred; of tokens, 0 the likeliest.", show_default="1"
+    ),
+]
+TopK = Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")]
+TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest share p.")]
+Beam = Annotated[int | None, typer.Option(min=1, help="Beams of a translation.", show_default="1")]
+Label = Annotated[str | None, typer.Option(help="The class to draw, its name or number.")]
+SampleSteps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of a diffusion.", show_default="20; of tokens, one each"),
+]
+Sampler = Annotated[
+    str | None,
+    typer.Option(metavar="ddpm|ddim|dpm++|heun", help="How.", show_default="dpm++"),
+]
+Guidance = Annotated[
+    float | None, typer.Option(help="How far past the class, 0 for not.", show_default="0")
+]
+SampleOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="For the result.", show_default="a file, or print"),
+]
+
+# Of measuring
+Limit = Annotated[int | None, typer.Option(min=2, help="Test examples to use.", show_default="all")]
+Importance = Annotated[
+    int, typer.Option("--k", min=0, help="Samples of the importance bound, 0 to leave it out.")
+]
+
+# Of data sets
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="A name of `gentext data list`.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where to put it.", show_default="the user's cache"),
+]

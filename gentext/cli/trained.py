@@ -1,0 +1,118 @@
+"""The trained model that a command is about, and what its file says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+    from gentext.tokens.tokenizer import Tokenizer
+
+
+class TrainingData(NamedTuple):
+    """What the data were: name, shape of an example, of the image whose pixels are tokens, ..."""
+
+    name: str | None = None
+    shape: tuple[int, ...] = ()
+    image_shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    levels: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model called ``name``, the ``file`` it was read from, and what that says.
+
+    ``tokenizer`` is None except for models of texts, ``data`` None for files that do not say.
+    """
+
+    name: str
+    file: Path
+    model: Any
+    tokenizer: Tokenizer | None = None
+    data: TrainingData | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model stands."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example, as far as file or model know it."""
+        return self.data.shape if self.data else tuple(getattr(self.model, "shape", ()))
+
+    def known(self, wanted: str) -> TrainingData:
+        """``data``; raises ValueError where the file does not say what is ``wanted`` of them."""
+        if self.data is None:
+            raise ValueError(
+                f"{self.file} does not say {wanted}; write it once more by "
+                "gentext.checkpoint.save(path, model, data=dataset)"
+            )
+        return self.data
+
+
+def load(name: str, checkpoint: Path | None = None) -> Trained:
+    """The model ``name`` from ``checkpoint``, a file or its folder, or from the zoo.
+
+    It is on the accelerator if there is one. Raises ValueError if there are no such weights, or if
+    those of the file were trained as another experiment.
+    """
+    from accelerate import PartialState
+
+    from gentext.tokens import tokenizer
+    from gentext.training import checkpoint as files
+
+    file = _bundled(name) if checkpoint is None else _inside(checkpoint)
+    model, header = files.load(file), files.info(file)
+    if header["recipe"] not in (None, name):
+        made = header["recipe"]
+        raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")
+    text = header.get("tokenizer")
+    return Trained(
+        name=name,
+        file=file,
+        model=model.to(PartialState().device),
+        tokenizer=None if text is None else tokenizer.from_json(text),
+        data=_described(_card(name) if checkpoint is None else header.get("data")),
+    )
+
+
+def _bundled(name: str) -> Path:
+    """The file of the zoo."""
+    from gentext import zoo
+
+    try:
+        return zoo.path(name)
+    except ValueError as unknown:
+        raise ValueError(
+            f"no trained weights of {name!r} come with gentext; train it and pass "
+            f"--checkpoint FILE ({unknown})"
+        ) from unknown
+
+
+def _inside(checkpoint: Path) -> Path:
+    """The file that is meant by itself or by its folder."""
+    from gentext.training import saver
+
+    return checkpoint / saver.NAME if checkpoint.is_dir() else checkpoint
+
+
+def _card(name: str) -> dict[str, Any]:
+    from gentext import zoo
+
+    entry: dict[str, Any] = zoo.card(name)["data"]
+    return entry
+
+
+def _described(entry: dict[str, Any] | None) -> TrainingData | None:
+    """What a header or a card says of the data, None where it says nothing."""
+    if entry is None or "shape" not in entry:
+        return None
+    known = {key: entry[key] for key in TrainingData._fields if entry.get(key) is not None}
+    plain: Any = {key: tuple(v) if isinstance(v, list) else v for key, v in known.items()}
+    return TrainingData(**plain)
