@@ -161,6 +161,7 @@ def test_what_a_failed_build_changed_is_read_again(
         assert sphinx.read == AGAIN["gentext/one.py"]
         assert not build.is_built(built.root, "en")
     sphinx.fails = 0
+    built.write("gentext/one.py", MODULE)  # as before the failure, but what was read since is not
     assert build.build(built.root, "en") == 0
     assert sphinx.read == AGAIN["gentext/one.py"]
     assert build.is_built(built.root, "en")
