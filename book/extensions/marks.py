@@ -65,11 +65,17 @@ def language(app: Sphinx) -> str:
 
 
 @functools.cache
+def marked_tests(root: Path) -> list[equations.Link]:
+    """The tests that name an equation, found once a build."""
+    return equations.tests(root)
+
+
+@functools.cache
 def code_and_tests(root: Path) -> tuple[Groups, Groups]:
     """Implementations and tests of every equation, by label."""
     return (
         equations.by_label(equations.implementations(root)),
-        equations.by_label(equations.tests(root)),
+        equations.by_label(marked_tests(root)),
     )
 
 
@@ -269,7 +275,7 @@ def test_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """A page for every test file that checks an equation."""
     root = Path(app.config.gt_root)
     groups: dict[Path, list[equations.Link]] = {}
-    for link in equations.tests(root):
+    for link in marked_tests(root):
         groups.setdefault(link.path, []).append(link)
     for path, found in groups.items():
         module = module_name(root, path)

@@ -9,12 +9,15 @@ plain text because their documentation is elsewhere.
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib.util
 import inspect
+import pkgutil
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from docutils import nodes
@@ -132,11 +135,17 @@ def show_constructor(
     return stringify_signature(signature(obj.__init__, True), show_annotation=False), None
 
 
+@functools.cache
+def planned(root: Path) -> set[str]:
+    """The labels of chapters to come, read once for all docstrings."""
+    return equations.planned(root)
+
+
 def name_planned(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
     """Equations of chapters to come are named, since there is nothing yet to link to."""
-    labels = equations.planned(Path(app.config.gt_root))
+    labels = planned(Path(app.config.gt_root))
     for number, line in enumerate(lines):
         lines[number] = equations.ROLE.sub(
             lambda match: f"``{match[1]}``" if match[1] in labels else match[0], line
@@ -155,12 +164,22 @@ def escape_stars(
 
 def namesakes(name: str) -> Iterator[Any]:
     """What a name stands for among the builtins and in the modules of the package."""
-    modules = [module for key, module in sorted(sys.modules.items()) if key.startswith("gentext.")]
-    for module in (builtins, *modules):
+    for module in (builtins, *package()):
         if hasattr(module, name):
             yield getattr(module, name)
 
 
+@functools.cache
+def package() -> list[ModuleType]:
+    """The modules of the package; a build that keeps the reference has not imported them yet."""
+    folder = importlib.import_module("gentext").__path__
+    for module in pkgutil.walk_packages(folder, "gentext."):
+        if not module.name.startswith(("gentext._", "gentext.datasets")):
+            importlib.import_module(module.name)
+    return [module for key, module in sorted(sys.modules.items()) if key.startswith("gentext.")]
+
+
+@functools.cache
 def is_foreign(target: str) -> bool:
     """Whether an annotation names something that this book does not document."""
     if not re.fullmatch(r"\w+(\.\w+)*", target):
@@ -172,6 +191,13 @@ def is_foreign(target: str) -> bool:
         return True
     homes = [getattr(found, "__module__", None) or "" for found in namesakes(first)]
     return bool(homes) and not any(home.startswith("gentext") for home in homes)
+
+
+def note_foreign(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep with each name of Python whether it is foreign: to tell that takes the package."""
+    for node in doctree.findall(addnodes.pending_xref):
+        if node.get("refdomain") == "py":
+            node["gt_foreign"] = is_foreign(node["reftarget"])
 
 
 def resolve_types(
@@ -186,7 +212,7 @@ def resolve_types(
     if known:
         docname = node.get("refdoc", env.docname)
         return make_refnode(app.builder, docname, known.docname, known.node_id, contnode, shape)
-    return contnode if is_foreign(target) else None
+    return contnode if node["gt_foreign"] else None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -195,6 +221,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-signature", show_constructor)
     app.connect("autodoc-process-docstring", escape_stars)
     app.connect("autodoc-process-docstring", name_planned)
+    app.connect("doctree-read", note_foreign)
     app.connect("missing-reference", resolve_types)
     app.add_directive("package-reference", PackageReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

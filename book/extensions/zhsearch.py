@@ -26,6 +26,11 @@ def pairs(text: str) -> list[str]:
 class PairSearch(SearchChinese):
     """Splits Chinese into pairs and everything else into words."""
 
+    def init(self, options: dict[str, str]) -> None:
+        """Keep the Latin words as a set: each word of a page is looked up among them."""
+        super().init(options)
+        self.latin_terms: set[str] = set()  # type: ignore[assignment]
+
     js_splitter_code = """
 function splitQuery(query) {
   const words = query.match(/[HAN]+|[a-zA-Z0-9_]+/g) || [];
@@ -39,7 +44,7 @@ function splitQuery(query) {
     def split(self, text: str) -> list[str]:
         """The terms under which ``text`` is found."""
         latin = self.latin1_letters.findall(text)
-        self.latin_terms.extend(latin)
+        self.latin_terms.update(latin)
         return latin + pairs(text)
 
 

@@ -2,14 +2,22 @@
 
 The pages of one language stand in two folders, ``book/<language>`` and ``notebooks/<language>``;
 they are gathered in ``_build/src/<language>`` so that addresses are short (``zh/vae.html``). Each
-language is built from nothing by a process of its own: Sphinx keeps translated words in module
-globals, and a build that reuses pages would not repeat the warnings about them. Every warning is
-an error. Notebooks are not run; they carry their outputs.
+language is built by a process of its own: Sphinx keeps translated words in module globals. Every
+warning is an error. Notebooks are not run; they carry their outputs.
+
+What was built is not built again. A record holds the digest of every input of the last build. If
+none differs, nothing is done. If only pages, code or tests differ, the pages made of them are read
+anew and the others are kept as they were read, but *all* pages are written anew: what a page warns
+of when it is read depends on that page alone, whereas its links and numbers, which are resolved
+when it is written, depend on all others. Anything else, or ``--fresh``, starts from nothing. A
+build that fails records what it changed as unknown, so that the next one reads it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import shutil
 import string
@@ -22,10 +30,26 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that this file runs as a script
 
-from book.tools import glossary
-
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("en", "zh")
+INPUTS = (
+    *("_config.yml", "constraints.txt", "book/*", "book/{}/**/*", "book/static/**/*"),
+    *("book/templates/**/*", "book/tools/*.py", "book/extensions/*.py"),
+    *("notebooks/{}/*.ipynb", "gentext/**/*.py", "tests/**/test_*.py"),
+)
+UNFINISHED = "unfinished"  # stands in the record of a build that failed
+# A change to one of these leaves the other pages as they were read.
+SEPARATE = (
+    *("notebooks/", "book/en/", "book/zh/", "book/static/", "book/templates/", "book/index.html"),
+    *("book/references.bib", "book/glossary.yml", "gentext/", "tests/", UNFINISHED),
+)
+# The pages that are made of other files than their own.
+GATHERED = {
+    "equations": ("notebooks/", "book/", "gentext/", "tests/"),
+    "bibliography": ("notebooks/", "book/"),
+    "glossary": ("book/glossary.yml",),
+    "api": ("gentext/",),
+}
 
 
 def merge(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +136,8 @@ def contents(root: Path, language: str) -> dict[str, Any]:
 
 def stage(root: Path, language: str) -> Path:
     """Gather the pages, settings and contents of one language in a fresh folder."""
+    from book.tools import glossary  # here, since it takes long and is not needed for a check
+
     files = sources(root, language)
     folder = root / "_build" / "src" / language
     shutil.rmtree(folder, ignore_errors=True)
@@ -131,24 +157,104 @@ def stage(root: Path, language: str) -> Path:
     return folder
 
 
-def build(root: Path, language: str) -> int:
+def digest(data: bytes) -> str:
+    """A short name for some content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def inputs(root: Path, language: str) -> dict[str, str]:
+    """The digest of everything that the pages of one language depend on, by name."""
+    paths = {path for pattern in INPUTS for path in root.glob(pattern.format(language))}
+    found = {
+        path.relative_to(root).as_posix(): digest(path.read_bytes())
+        for path in sorted(paths)
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    folders = sorted(path.name for place in sys.path for path in Path(place).glob("*.dist-info"))
+    return {**found, "packages": digest("\n".join([sys.version, *folders]).encode())}
+
+
+def output(root: Path, kind: str, language: str) -> Path:
+    """The folder of what is built for one language: ``html``, ``doctrees``."""
+    return root / "_build" / kind / language
+
+
+def record(root: Path, language: str) -> Path:
+    """The file with the inputs of the last build; it goes with the pages that were read then."""
+    return output(root, "doctrees", language) / "inputs.json"
+
+
+def recorded(root: Path, language: str) -> dict[str, str]:
+    """The inputs of the last build; none where there was no build, or it was broken off."""
+    try:
+        return json.loads(record(root, language).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def is_built(root: Path, language: str) -> bool:
+    """Whether the pages of one language are there and nothing that they depend on has changed."""
+    there = (output(root, "html", language) / "index.html").is_file()
+    return there and recorded(root, language) == inputs(root, language)
+
+
+def changed(last: dict[str, str], now: dict[str, str]) -> set[str]:
+    """The names of inputs that came, went or are different."""
+    return {name for name in last.keys() | now.keys() if last.get(name) != now.get(name)}
+
+
+def is_separate(name: str) -> bool:
+    """Whether a change of this input leaves the other pages as they were read."""
+    return name.startswith(SEPARATE) and not name.endswith("_config.yml")
+
+
+def forget(root: Path, language: str, names: set[str]) -> None:
+    """Make Sphinx read the pages again that are made of these inputs."""
+    for stem, path in sources(root, language).items():
+        own = path.relative_to(root).as_posix()
+        if any(name.startswith((own, *GATHERED.get(stem, ()))) for name in names):
+            (output(root, "doctrees", language) / f"{stem}.doctree").unlink(missing_ok=True)
+
+
+def build(root: Path, language: str, *, fresh: bool = False) -> int:
     """Build one language in this process; 0 when there was no warning."""
+    now, last = inputs(root, language), {} if fresh else recorded(root, language)
+    names = changed(last, now)
+    if not all(is_separate(name) for name in names):
+        last = {}
+    if last:
+        forget(root, language, names)
+    else:
+        shutil.rmtree(output(root, "doctrees", language), ignore_errors=True)
+    record(root, language).unlink(missing_ok=True)  # if this is broken off, all is read again
+    failed = 1
+    try:
+        failed = run_sphinx(root, language)
+    finally:
+        unknown = {**last, **dict.fromkeys((*names, UNFINISHED), "")} if last else {}
+        text = json.dumps(unknown if failed else now, indent=0)
+        record(root, language).parent.mkdir(parents=True, exist_ok=True)
+        record(root, language).write_text(text, "utf-8")
+    return failed
+
+
+def run_sphinx(root: Path, language: str) -> int:
+    """Read the pages that Sphinx has not kept and write all; 0 when there was no warning."""
     from jupyter_book.sphinx import build_sphinx
 
-    folder = stage(root, language)
-    html, doctrees = (root / "_build" / kind / language for kind in ("html", "doctrees"))
-    for old in (html, doctrees):
-        shutil.rmtree(old, ignore_errors=True)
+    folder, html = stage(root, language), output(root, "html", language)
+    shutil.rmtree(html, ignore_errors=True)
     result = build_sphinx(
         folder,
         html,
         path_config=folder / "_config.yml",
         noconfig=True,
-        doctreedir=doctrees,
+        doctreedir=output(root, "doctrees", language),
         confoverrides={"external_toc_path": "_toc.yml", "latex_individualpages": False},
         warningiserror=True,
         keep_going=True,
         quiet=True,
+        force_all=True,
     )
     if isinstance(result, Exception):
         raise result
@@ -165,13 +271,15 @@ def front_door(root: Path) -> None:
     (html / ".nojekyll").touch()
 
 
-def build_all(root: Path, languages: tuple[str, ...]) -> int:
+def build_all(root: Path, languages: tuple[str, ...], *, fresh: bool = False) -> int:
     """Build languages side by side, one process each; the number that failed."""
     command = [sys.executable, str(Path(__file__).resolve()), "--in-process"]
+    command += ["--fresh"] if fresh else []
     threads = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     running = [
         (language, subprocess.Popen([*command, language], cwd=root, env={**os.environ, **threads}))
         for language in languages
+        if fresh or not is_built(root, language)
     ]
     failed = [language for language, process in running if process.wait()]
     for language in failed:
@@ -187,16 +295,17 @@ def main() -> int:
     """Read the command line and build."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("languages", nargs="*", help="en, zh; without: both")
+    parser.add_argument("--fresh", action="store_true", help="build from nothing")
     parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     languages = tuple(options.languages) or LANGUAGES
     if unknown := set(languages) - set(LANGUAGES):
         parser.error(f"unknown language {sorted(unknown)}; there are {', '.join(LANGUAGES)}")
     if not options.in_process:
-        return build_all(ROOT, languages)
+        return build_all(ROOT, languages, fresh=options.fresh)
     sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(ROOT / "book" / "tools"))]
     try:
-        return build(ROOT, *languages)
+        return build(ROOT, *languages, fresh=options.fresh)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -66,18 +66,18 @@ def notebook_cells(path: Path) -> Iterator[Cell]:
             yield Cell(path, cell.get("id") or f"number-{number}", text)
 
 
-def cells(root: Path, language: str) -> list[Cell]:
-    """All prose of one language: first the notebooks, then the Markdown pages, each by name."""
-    notebooks = sorted((root / "notebooks" / language).glob("*.ipynb"))
+def cells(root: Path, language: str, stem: str = "*") -> list[Cell]:
+    """All prose of one language, or page: first notebooks, then Markdown pages, each by name."""
+    notebooks = sorted((root / "notebooks" / language).glob(f"{stem}.ipynb"))
     found = [cell for path in notebooks for cell in notebook_cells(path)]
-    for path in sorted((root / "book" / language).glob("*.md")):
+    for path in sorted((root / "book" / language).glob(f"{stem}.md")):
         found.append(Cell(path, "", prose(path.read_text("utf-8"))))
     return found
 
 
 def title(root: Path, language: str, stem: str) -> str:
     """The first heading of a page, without markup."""
-    for cell in cells(root, language):
-        if cell.path.stem == stem and (heading := re.search(r"^# +(.+)$", cell.text, re.MULTILINE)):
+    for cell in cells(root, language, stem):
+        if heading := re.search(r"^# +(.+)$", cell.text, re.MULTILINE):
             return heading[1].strip()
     return stem

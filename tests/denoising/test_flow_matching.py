@@ -28,8 +28,6 @@ from gentext.denoising.velocity import (
     velocity_to_x0,
 )
 from gentext.flows.continuous import ode_log_prob
-from gentext.training.config import TrainConfig
-from gentext.training.train import fit
 from tests.oracles import (
     F64,
     MEANS,

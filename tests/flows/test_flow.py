@@ -22,8 +22,6 @@ from gentext.flows.transforms import (
     MaskedAutoregressive,
     Transform,
 )
-from gentext.training.config import TrainConfig
-from gentext.training.train import fit
 from gentext.flows.univariate import Affine, Spline
 
 pytestmark = pytest.mark.usefixtures("float64")
