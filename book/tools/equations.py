@@ -322,7 +322,7 @@ def problems(root: Path) -> list[Problem]:
 def main() -> int:
     """Print what is wrong with the equations; 1 if something is."""
     found = problems(Path(__file__).resolve().parents[2])
-    print(*(found or ["the equations are in order"]), sep="\n")
+    print(*map(str, found), "" if found else "the equations are in order", sep="\n")
     return min(len(found), 1)
 
 

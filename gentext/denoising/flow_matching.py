@@ -22,7 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_count, check_examples, chosen, evaluating, normal_like
+from gentext.core import (
+    Model,
+    check_count,
+    check_examples,
+    check_finite,
+    chosen,
+    evaluating,
+    normal_like,
+    stratified,
+)
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.conditions import Conditions, Given
 from gentext.denoising.dit import DiT
@@ -36,6 +45,7 @@ from gentext.flows.dequantization import Dequantized
 from gentext.flows.ode import path, solve
 
 NETS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": TimeMLP, "dit": DiT}
+UNSTABLE = "take more steps or less guidance, or train the network again with a smaller lr"
 COUPLINGS = ("independent", "ot")
 TIMES: dict[str, Callable[[Tensor], Tensor]] = {  # from places evenly spread over [0, 1]
     "uniform": lambda place: place,
@@ -113,7 +123,7 @@ class FlowMatching(Model):
         def velocity(x_t: Tensor, t: Tensor) -> Tensor:
             return self.net(x_t, 1000 * t, *shown)
 
-        times = TIMES[self.times](_stratified(x))
+        times = TIMES[self.times](stratified(x))
         return matching_error(velocity, x, eps, times, "mean")
 
     def _paired(self, x: Batch, y: Given | None) -> Batch:
@@ -138,7 +148,7 @@ class FlowMatching(Model):
         def u(x_t: Tensor, t: float) -> Tensor:
             with evaluating(self):
                 slope = self.velocity(x_t, t, y, guidance=guidance)
-            _check_finite(slope, t)
+            check_finite(slope, f"velocities at t = {t:.3g}", UNSTABLE)
             return slope
 
         return u
@@ -265,21 +275,3 @@ class ImageFlowMatching(Dequantized):
         """Raise ValueError for images of another shape or number of levels, or other labels."""
         super().check(x)
         self.flow.check(x, *labels)
-
-
-def _stratified(x: Batch) -> PerExample:
-    """A place in [0, 1) for each example, evenly spread in the batch."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    start = torch.rand((), device=x.device, dtype=dtype)
-    places = torch.arange(len(x), device=x.device, dtype=dtype).div_(len(x))
-    return places.add_(start).remainder_(1)
-
-
-def _check_finite(u: Tensor, t: float) -> None:
-    """Raise FloatingPointError where a velocity is not finite."""
-    if u.device.type != "cpu" or torch.compiler.is_compiling() or bool(u.isfinite().all()):
-        return
-    raise FloatingPointError(
-        f"the network predicted NaN or infinite velocities at t={t:.3g}: take more steps or less "
-        "guidance, or train it again with a smaller lr"
-    )

@@ -15,7 +15,6 @@ Source: Rombach et al., CVPR 2022; Vahdat et al., NeurIPS 2021.
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 from collections.abc import Iterator
 from inspect import signature
@@ -205,12 +204,6 @@ class LatentDiffusion(Model):
             with drawing_from(generator):
                 p = self.decode(z)
                 return p.mean if mean else p.sample()
-
-    def sample_options(self) -> set[str]:
-        """The names of the options that ``sample`` heeds: its own, and those of the diffusion."""
-        samplers = (self.sample, self.diffusion.sample)
-        every = [p for by in samplers for p in inspect.signature(by).parameters.values()]
-        return {p.name for p in every if p.kind is p.KEYWORD_ONLY}
 
     @property
     def sample_options(self) -> tuple[str, ...]:

@@ -335,7 +335,7 @@ def test_bad_input_is_explained() -> None:
     for step, steps in ((0.0, 5), (0.1, 0)):
         with pytest.raises(ValueError, match=f"got step={step} and steps={steps}"):
             langevin.langevin(lambda v: -v, x, step, steps)
-    with pytest.raises(FloatingPointError, match="NaN or infinite: take more"):
+    with pytest.raises(FloatingPointError, match="NaN or infinite scores: take more"):
         langevin.langevin(lambda x: x / 0, torch.ones(2, 1), 0.1, 3)
     for kind, ends, message in (
         (VE, (2.0, 1.0), "got sigma from 2.0 to 1.0"),

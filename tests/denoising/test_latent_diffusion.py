@@ -471,10 +471,11 @@ def test_in_training_draws_and_bounds_are_those_of_evaluation() -> None:
 
 def test_the_options_of_a_draw_are_its_own_and_those_of_the_diffusion() -> None:
     model = latent()
-    assert model.sample_options() == {"mean", "generator", "sampler", "steps", "guidance"}
+    options = {"n", "y", "mean", "generator", "how", "sampler", "steps", "guidance"}
+    assert set(model.sample_options) == options
     model.diffusion = Unit(model.latents)
     model.diffusion.sample = lambda n, *, temperature=1.0, **how: None
-    assert model.sample_options() == {"mean", "generator", "temperature"}
+    assert set(model.sample_options) == {"n", "y", "mean", "generator", "how", "temperature"}
 
 
 def test_parts_are_kept_by_their_public_names() -> None:
