@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gentext.denoising.flow_matching import FlowMatching
 from gentext.denoising.reflow import Reflow, reflow_pairs, straightness
 from gentext.denoising.transport import transport_cost
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 from tests.oracles import (
     F64,
     MixtureVelocity,

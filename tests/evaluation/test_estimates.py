@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gentext.recipes.evaluation import estimates
+from gentext.evaluation import estimates
 
 
 @pytest.mark.equation("eq-data-bpd")

@@ -10,7 +10,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from gentext.recipes.evaluation import estimates, fidelity
+from gentext.evaluation import estimates, fidelity
 
 
 def rows_of(mean: Tensor, cov: Tensor, n: int = 40) -> Tensor:

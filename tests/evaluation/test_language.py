@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gentext.recipes.evaluation import language
+from gentext.evaluation import language
 from gentext.tokens.tokenizer import PAD, CharTokenizer, rows
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 import gentext as gt
-from gentext.recipes.evaluation import estimates, fidelity, language, report
+from gentext.evaluation import estimates, fidelity, language, report
 
 MEASURES = {
     estimates: "Estimate bits_per_dim mean_and_error paired_difference",

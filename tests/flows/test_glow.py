@@ -22,7 +22,8 @@ from gentext.flows.transforms import (
     Transform,
 )
 from gentext.flows.univariate import Spline
-from gentext.training.train import TrainConfig, fit
+from gentext.training.config import TrainConfig
+from gentext.training.train import fit
 from tests.oracles import check_gradients, check_transform, scrambled_transform
 
 pytestmark = pytest.mark.usefixtures("float64")

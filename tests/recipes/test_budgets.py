@@ -8,7 +8,7 @@ import torch
 from gentext import recipes
 from gentext.recipes import RECIPES
 from gentext.recipes.budgets import config_for, transformer_config_for
-from gentext.training.train import TrainConfig
+from gentext.training.config import TrainConfig
 
 
 def test_the_budget_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

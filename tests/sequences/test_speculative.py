@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gentext.recipes.sequences import speculative
+from gentext.sequences import speculative
 from gentext.sequences.gpt import GPT
 from gentext.sequences.speculative import acceptance, residual
 
