@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 WHAT   ?= tests notebooks
 export MPLBACKEND := Agg
-PARALLEL := -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n $(JOBS)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 \
   --nbval-sanitize-with book/tools/sanitize.cfg
 

@@ -31,18 +31,28 @@ def group(path: str) -> str:
     return f"notebooks/{Path(path).stem}" if path.endswith(".ipynb") else path
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the group of each test, and sort the groups."""
+    """Sort the groups, and leave the order within each."""
     seconds = json.loads(DURATIONS.read_text("utf-8")) if DURATIONS.is_file() else {}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item.nodeid)))
 
     def place(item: pytest.Item) -> tuple[float, str]:
         name = group(item.nodeid)
         return -seconds.get(name, UNKNOWN), name
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process one group after the other, in their order."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

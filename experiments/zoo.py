@@ -19,6 +19,7 @@ import logging
 import platform
 import time
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,20 +40,24 @@ def make(
     k: int = 100,
     seed: int = 0,
     few: int | None = None,
+    folder: Path = FOLDER,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Train the recipe ``name``, write its weights and card, and return the card.
 
     With ``half`` the weights are stored in 16 bits; what is measured are the stored ones. ``few``
     test examples, where all take minutes, are measured once more for the tests to compare with.
+    ``changes`` of the recipe's training, such as ``steps``, stand in the card like the rest.
     """
     torch.manual_seed(seed)
     model, data, config = gt.recipes.build(name, "full", full_data=full_data)
+    config = dataclasses.replace(config, seed=seed, **changes)
     before = time.process_time()
-    history = gt.fit(model, data, dataclasses.replace(config, seed=seed), recipe=name)
+    history = gt.fit(model, data, config, recipe=name, progress=folder == FOLDER)
     cpu = round(time.process_time() - before)  # what other work on the machine does not change
     excerpt = gt.recipes.build(name, "full")[1]
     features = gt.zoo.classifier(data.name)
-    path = FOLDER / f"{name}.safetensors"
+    path = folder / f"{name}.safetensors"
     dtype = torch.float16 if half else None
     gt.checkpoint.save(path, model, recipe=name, tokenizer=data.tokenizer, dtype=dtype)
     model = gt.checkpoint.load(path)
@@ -71,7 +76,7 @@ def make(
         "config": dataclasses.asdict(config),
         "seconds": round(history.seconds),
         "cpu_seconds": cpu,
-        "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, no GPU",
+        "machine": machine(),
         "torch": torch.__version__.split("+")[0],
         "metrics": gt.metrics.evaluate(model, excerpt, k=k, features=features),
     }
@@ -79,8 +84,14 @@ def make(
         card["metrics_few"] = gt.metrics.evaluate(model, excerpt, k=0, limit=few, features=features)
     if full_data:
         card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k, features=features)
-    write(name, card)
+    write(name, card, folder)
     return card
+
+
+def machine() -> str:
+    """What a card says of where the weights were trained."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{torch.get_num_threads()} threads, {platform.machine()}, {gpu}"
 
 
 def described(data: Any) -> dict[str, Any]:
@@ -96,10 +107,10 @@ def describe(name: str) -> None:
     write(name, {**card, "data": {**described(data), **rest}})
 
 
-def write(name: str, card: dict[str, Any]) -> None:
+def write(name: str, card: dict[str, Any], folder: Path = FOLDER) -> None:
     """Write the card of the weights ``name``."""
     text = json.dumps(card, indent=2, ensure_ascii=False)
-    (FOLDER / f"{name}.json").write_text(text + "\n", "utf-8")
+    (folder / f"{name}.json").write_text(text + "\n", "utf-8")
 
 
 def main() -> None:

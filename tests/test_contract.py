@@ -7,8 +7,8 @@ import functools
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from gentext import checkpoint, recipes
 from gentext.core import Bound, Encodes, Model, Samples
+from gentext.denoising.latent_diffusion import LatentDiffusion
+from gentext.flows.dequantization import Dequantized
 from gentext.recipes import RECIPES, Experiment
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -135,23 +137,22 @@ def test_loss_backward_and_sampling_create_no_tensor_on_another_device(
         if hasattr(model, "elbo_terms"):
             bound = model.elbo_terms(*x)[0]
         else:
-            bound = model.elbo(*x, **few_steps(model.elbo))
+            bound = model.elbo(*x, **few_steps(model, "elbo"))
         assert bound.device.type == "meta"
     if isinstance(model, Autoregressive):
         assert model.sample(2, length=3).device.type == "meta"
     elif isinstance(model, Samples):
-        assert model.sample(2, **few_steps(model.sample)).device.type == "meta"
+        assert model.sample(2, **few_steps(model, "sample")).device.type == "meta"
 
 
-def few_steps(method: Callable[..., Tensor]) -> dict[str, int]:
-    """A first, a last and steps between, where a method takes a number of steps or passes it on.
-
-    Every step is the same code, so a tensor on another device fails in these as in all.
-    """
-    parameters = inspect.signature(method).parameters
-    passed_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    given = isinstance(parameters["steps"].default, int) if "steps" in parameters else passed_on
-    return {"steps": 4} if given else {}
+def few_steps(model: Any, name: str) -> dict[str, int]:
+    """A first, a last and steps between, where a method takes a number of steps or passes it on."""
+    parameters = inspect.signature(getattr(model, name)).parameters
+    if "steps" in parameters:
+        return {"steps": 4} if isinstance(parameters["steps"].default, int) else {}
+    if isinstance(model, Dequantized):
+        return few_steps(model.density, {"elbo": "log_prob"}.get(name, name))
+    return few_steps(model.diffusion, name) if isinstance(model, LatentDiffusion) else {}
 
 
 @pytest.mark.parametrize("experiment", AUTOREGRESSIVE, indirect=True)

@@ -50,6 +50,7 @@ FOLDERS = {  # in the order of the page, each with its heading
 }
 COMMANDS = {"cli"}  # which have their own --help
 ALIAS = re.compile(r"^(\w+) = (\w+\[.+?\])(?:  # (.+))?$", re.MULTILINE)
+OPTIONS = ("members", "ignore-module-all", "show-inheritance")  # what a module defines itself
 SHAPES = "gentext.core.shapes"
 STAR = re.compile(r"(?<![\w*`\\])\*(?=[a-z_]+\b(?!\*))")  # as in "shape (n, *event)"
 
@@ -83,7 +84,8 @@ def aliases(root: Path) -> list[tuple[str, str, str]]:
 def described(root: Path, module: str) -> str:
     """The reStructuredText that documents one module."""
     if module != SHAPES:
-        return f".. automodule:: {module}\n   :members:\n   :show-inheritance:\n"
+        options = "".join(f"   :{option}:\n" for option in OPTIONS)
+        return f".. automodule:: {module}\n{options}"
     entries = [
         f".. py:type:: {name}\n   :module: {SHAPES}\n   :canonical: {value}\n\n   {comment}\n"
         for name, value, comment in aliases(root)

@@ -86,6 +86,7 @@ def survives(folder: Path, tests: list[str]) -> bool:
             import pytest
 
             os.chdir(folder)
+            os.environ.pop("PYTEST_ADDOPTS", None)  # of who started this
             sys.path.insert(0, str(folder))
             code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
         os._exit(code)

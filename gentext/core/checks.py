@@ -27,7 +27,8 @@ def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
         return table[name] if isinstance(table, Mapping) else name
     near = difflib.get_close_matches(name, table, 1) if isinstance(name, str) else []
     meant = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown {kind} {name!r}: {meant}choose one of {', '.join(table)}")
+    there = f"choose one of {', '.join(table)}" if table else "there are none"
+    raise ValueError(f"unknown {kind} {name!r}: {meant}{there}")
 
 
 def check_count(name: str, number: Any, least: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""GPT-2 as others publish it: its tensors under the names and in the shapes of :class:`GPT`.
+"""GPT-2 as others publish it: its tensors under the names and in the shapes of ``GPT``.
 
 Source: Radford et al., 2019.
 """

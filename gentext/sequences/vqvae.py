@@ -149,8 +149,8 @@ class VQVAE(Model):
     ``code_size``; ``hidden`` channels of the networks (``encoder`` and ``decoder`` may be replaced
     by others); ``beta`` the weight of the commitment term; ``decay`` see :class:`VectorQuantizer`
     (``model.quantizer.restart = 0`` turns its restarts off); ``likelihood`` and ``levels`` as for a
-    VAE. A ``prior`` over codes is any :class:`~gentext.core.Density` of codes (n, t), row by row,
-    and to draw with it one that ``Generates`` or ``Samples``; None is the uniform one.
+    VAE. A ``prior`` over codes is any ``Density`` of codes (n, t), row by row, and to draw with it
+    one that ``Generates`` or ``Samples``; None is the uniform one.
     """
 
     def __init__(

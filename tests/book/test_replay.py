@@ -33,19 +33,28 @@ def notebook(path: Path, *cells: tuple[str, str], prose: str = "", tags: tuple =
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of notebooks with the settings of the book's."""
-    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path)
-    notebook(tmp_path / "en" / "toy.ipynb", (COUNT, "42\n"), ("x = 1", ""), prose="Count.")
-    notebook(tmp_path / "zh" / "toy.ipynb", (COUNT, "42\n"), ("x = 1", ""), prose="数一数。")
-    return tmp_path
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path / "notebooks")
+    notebook(
+        tmp_path / "notebooks" / "en" / "toy.ipynb", (COUNT, "42\n"), ("x = 1", ""), prose="Count."
+    )
+    notebook(
+        tmp_path / "notebooks" / "zh" / "toy.ipynb",
+        (COUNT, "42\n"),
+        ("x = 1", ""),
+        prose="数一数。",
+    )
+    return tmp_path / "notebooks"
 
 
 def run(folder: Path, *files: str) -> tuple[dict[str, int], int]:
     """How many cells passed and failed, and how often the code was run."""
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q"]
     done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "--rootdir", str(folder), *files],
+        [*command, "-p", "no:cacheprovider", "--rootdir", str(folder.parent), *files],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         check=False,
@@ -61,6 +70,12 @@ def run(folder: Path, *files: str) -> tuple[dict[str, int], int]:
 
 def test_the_code_of_both_languages_is_run_once(folder: Path) -> None:
     assert run(folder, "en", "zh") == ({"passed": 4}, 1)
+
+
+def test_both_languages_come_to_the_same_process(folder: Path) -> None:
+    for language in ("en", "zh"):
+        shutil.copy(folder / language / "toy.ipynb", folder / language / "twin.ipynb")
+    assert run(folder, "en", "zh", "-n", "2") == ({"passed": 8}, 2)
 
 
 def test_the_chinese_notebook_alone_is_run(folder: Path) -> None:

@@ -544,7 +544,7 @@ def test_what_is_not_finite_stops_the_drawing() -> None:
 
     model = FlowMatching(shape=(2,), net=Broken())
     for work in (model.sample, lambda n: list(model.trajectory(n))):
-        with pytest.raises(FloatingPointError, match=r"infinite velocities at t=0\.4"):
+        with pytest.raises(FloatingPointError, match=r"infinite velocities at t = 0\.4"):
             work(3)
     for work in (model.encode, model.log_prob):
         with pytest.raises(FloatingPointError, match=r"infinite velocities at t=0:"):

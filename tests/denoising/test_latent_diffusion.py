@@ -471,7 +471,7 @@ def test_in_training_draws_and_bounds_are_those_of_evaluation() -> None:
 
 def test_the_options_of_a_draw_are_its_own_and_those_of_the_diffusion() -> None:
     model = latent()
-    options = {"n", "y", "mean", "generator", "how", "sampler", "steps", "guidance"}
+    options = {"n", "y", "mean", "generator", "how", "sampler", "steps", "guidance", "options"}
     assert set(model.sample_options) == options
     model.diffusion = Unit(model.latents)
     model.diffusion.sample = lambda n, *, temperature=1.0, **how: None
