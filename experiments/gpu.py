@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,6 @@ WEIGHTS: dict[str, dict[str, Any]] = {
     "gpt_poems": {"steps": 12_000},
     "latent_diffusion_emoji": {"steps": 20_000},
 }
-MEGABYTES = 15  # of the weights together
 Step = Callable[[], object]
 
 
@@ -140,7 +138,7 @@ def tests(folder: Path, tiny: bool) -> dict[str, Any]:
 def train(name: str, folder: Path, tiny: bool) -> dict[str, Any]:
     """Train one recipe in a process of its own; its card, or why there is none."""
     settings = {"full_data": False} | WEIGHTS[name] | ({"steps": 12} if tiny else {})
-    settings |= {"full_data": settings["full_data"] and not tiny, "half": True, "k": 0}
+    settings |= {"full_data": settings["full_data"] and not tiny, "half": True, "measured": False}
     code = (
         "import pathlib; from experiments import zoo; "
         f"zoo.make({name!r}, folder=pathlib.Path({str(folder / 'weights')!r}), **{settings!r})"
@@ -171,17 +169,11 @@ def run(code: str, log: Path, minutes: float, **variables: str) -> dict[str, Any
 
 
 def weights(folder: Path, tiny: bool) -> dict[str, Any]:
-    """Weights of recipes at budgets that no CPU allows, with their cards, in one archive."""
+    """Weights of recipes at budgets that no CPU allows, with their cards."""
     (folder / "weights").mkdir(exist_ok=True)
     names = list(WEIGHTS)[-2:] if tiny else list(WEIGHTS)
     with ThreadPoolExecutor(1 if tiny else len(names)) as pool:
         rows = list(pool.map(lambda name: train(name, folder, tiny), names))
-    with tarfile.open(folder / "weights.tar", "w") as archive:
-        for path in sorted((folder / "weights").iterdir()):
-            archive.add(path, path.name)
-    size = (folder / "weights.tar").stat().st_size / 1e6
-    if size > MEGABYTES:
-        rows.append({"name": "all", "ended": f"{size:.1f} MB, more than {MEGABYTES}"})
     return {"rows": rows}
 
 

@@ -4,8 +4,8 @@
 #   experiments/gpu.sh [FOLDER] [--tiny] [PART ...]
 #
 # It needs no network and installs nothing: what the machine lacks is read from gpu-site/, a folder
-# that `pip install --target gpu-site beartype platformdirs` makes beforehand. The results are
-# FOLDER/<part>.json and FOLDER/report.md, and new weights with their cards in FOLDER/weights.tar.
+# that `pip install --target gpu-site platformdirs` makes beforehand. The results are
+# FOLDER/<part>.json and FOLDER/report.md, and new weights with their cards in FOLDER/weights/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH="$PWD:$PWD/gpu-site${PYTHONPATH:+:$PYTHONPATH}" OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"

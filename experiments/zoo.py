@@ -40,6 +40,7 @@ def make(
     k: int = 100,
     seed: int = 0,
     few: int | None = None,
+    measured: bool = True,
     folder: Path = FOLDER,
     **changes: Any,
 ) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def make(
 
     With ``half`` the weights are stored in 16 bits; what is measured are the stored ones. ``few``
     test examples, where all take minutes, are measured once more for the tests to compare with.
-    ``changes`` of the recipe's training, such as ``steps``, stand in the card like the rest.
+    Without ``measured`` nothing is. ``changes`` of the recipe's training, such as ``steps``, stand
+    in the card like the rest.
     """
     torch.manual_seed(seed)
     model, data, config = gt.recipes.build(name, "full", full_data=full_data)
@@ -59,7 +61,7 @@ def make(
     features = gt.zoo.classifier(data.name)
     path = folder / f"{name}.safetensors"
     dtype = torch.float16 if half else None
-    gt.checkpoint.save(path, model, recipe=name, tokenizer=data.tokenizer, dtype=dtype)
+    gt.checkpoint.save(path, model, recipe=name, data=data, dtype=dtype)
     model = gt.checkpoint.load(path)
     card = {
         "name": name,
@@ -78,11 +80,13 @@ def make(
         "cpu_seconds": cpu,
         "machine": machine(),
         "torch": torch.__version__.split("+")[0],
-        "metrics": gt.metrics.evaluate(model, excerpt, k=k, features=features),
+        "metrics": {},
     }
+    if measured:
+        card["metrics"] = gt.metrics.evaluate(model, excerpt, k=k, features=features)
     if few:
         card["metrics_few"] = gt.metrics.evaluate(model, excerpt, k=0, limit=few, features=features)
-    if full_data:
+    if full_data and measured:
         card["metrics_full_test"] = gt.metrics.evaluate(model, data, k=k, features=features)
     write(name, card, folder)
     return card
