@@ -33,12 +33,12 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MINUTES = 5  # for one notebook, or for one model to be trained
 # Recipes that readers see most, with more steps and larger batches than two cores allow.
 WEIGHTS: dict[str, dict[str, Any]] = {
-    "diffusion_fashion": {"full_data": True, "steps": 24_000, "batch_size": 256},
-    "latent_diffusion_fashion": {"full_data": True, "steps": 30_000, "batch_size": 256},
-    "conditional_gan_fashion": {"full_data": True, "steps": 20_000},
-    "gpt_shakespeare": {"steps": 14_000, "batch_size": 32},
-    "gpt_poems": {"steps": 12_000},
-    "latent_diffusion_emoji": {"steps": 20_000},
+    "diffusion_fashion": {"full_data": True, "steps": 16_000, "batch_size": 256},
+    "latent_diffusion_fashion": {"full_data": True, "steps": 20_000, "batch_size": 256},
+    "conditional_gan_fashion": {"full_data": True, "steps": 16_000},
+    "gpt_shakespeare": {"steps": 10_000, "batch_size": 32},
+    "gpt_poems": {"steps": 10_000},
+    "latent_diffusion_emoji": {"steps": 14_000},
 }
 Step = Callable[[], object]
 
