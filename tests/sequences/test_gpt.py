@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gentext.core import Density, Generates, Samples
 from gentext.sequences.gpt import GPT, cache_bytes, count_flops, count_parameters
+from tests.tiny_gpt import SHAPE, all_strings, close, make
 
 pytestmark = pytest.mark.usefixtures("float64")
-
-SHAPE = {"vocab_size": 11, "context": 8, "layers": 2, "heads": 2, "width": 16}
-
-
-def close(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> None:
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
-
-
-def make(spread: float = 0.5, **arguments) -> GPT:
-    """A model whose weights are so large that its predictions differ from each other."""
-    model = GPT(**{**SHAPE, **arguments}).eval()
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, std=spread)
-    return model
-
-
-def all_strings(vocab_size: int, length: int) -> Tensor:
-    return torch.tensor(list(itertools.product(range(vocab_size), repeat=length)))
 
 
 # The model
