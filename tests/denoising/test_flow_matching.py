@@ -547,7 +547,7 @@ def test_what_is_not_finite_stops_the_drawing() -> None:
         with pytest.raises(FloatingPointError, match=r"infinite velocities at t = 0\.4"):
             work(3)
     for work in (model.encode, model.log_prob):
-        with pytest.raises(FloatingPointError, match=r"infinite velocities at t=0:"):
+        with pytest.raises(FloatingPointError, match=r"infinite velocities at t = 0:"):
             work(torch.zeros(1, 2))
 
 
