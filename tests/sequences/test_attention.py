@@ -50,6 +50,7 @@ def test_attention_is_the_mean_of_values_weighted_by_the_softmax_of_scores() -> 
     close(weights.sum(-1), torch.ones(3), 1e-14)
 
 
+@pytest.mark.equation("eq-attn-sdpa")
 def test_masked_attention_is_that_of_torch() -> None:
     q, k, v = torch.randn(2, 3, 4, 8), torch.randn(2, 3, 5, 8), torch.randn(2, 3, 5, 8)
     mask = torch.rand(2, 1, 4, 5) < 0.6
