@@ -34,7 +34,8 @@ _STEP = (
 # JupyterLab would otherwise take the arrow keys and Enter for itself.
 _KEYS = 'data-lm-suppress-shortcuts="true"'
 _LIVE_NOTE = (
-    "Run this cell with a kernel to move the sliders. 在 Jupyter 或 Colab 中运行此单元，即可拖动滑块。"
+    "Run this cell with a kernel to move the sliders. "
+    "在 Jupyter 或 Colab 中运行此单元，即可拖动滑块。"
 )
 
 

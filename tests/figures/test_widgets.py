@@ -134,7 +134,7 @@ def test_live_without_a_kernel_is_the_figure_of_the_start():
     assert base64.b64decode(bundle["image/png"]) == expected
     elements, text = shown(bundle["text/html"])
     assert dict(elements)["img"]["alt"] == "a line"
-    assert "内核" in text
+    assert "即可拖动滑块" in text
     assert bundle["text/plain"] == "<live figure, beta from 0.1 to 2>"
     assert bundle == live._repr_mimebundle_()
 
