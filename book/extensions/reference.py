@@ -167,8 +167,8 @@ def escape_stars(
 def namesakes(name: str) -> Iterator[Any]:
     """What a name stands for among the builtins and in the modules of the package."""
     for module in (builtins, *package()):
-        if hasattr(module, name):
-            yield getattr(module, name)
+        if name in vars(module):
+            yield vars(module)[name]
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from gentext.core.checks import (
     check_tokens,
     chosen,
     grey_levels,
+    if_given,
     is_finite,
 )
 from gentext.core.draws import (

@@ -183,3 +183,8 @@ def check_grey_levels(levels: int) -> None:
     """Raise ValueError unless there are two grey levels at least."""
     if levels < 2:
         raise ValueError(f"got levels={levels}; there are at least 2")
+
+
+def if_given(y: Tensor | None) -> tuple[Tensor, ...]:
+    """``y`` as the rest of a batch, which has nothing where there are no labels or prompts."""
+    return () if y is None else (y,)

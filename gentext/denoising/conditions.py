@@ -145,11 +145,6 @@ def conditions_of(model: Any) -> Conditions:
     return Conditions(classes=getattr(model, "classes", 0))
 
 
-def if_given(y: Given | None) -> tuple[Given, ...]:
-    """``y`` as the rest of a batch, which has nothing where there are no labels or prompts."""
-    return () if y is None else (y,)
-
-
 class Text(NamedTuple):
     """What a prompt says: features (n, 1 + L, width), and where they may be read (n, 1, 1, 1 + L).
 

@@ -30,12 +30,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, chosen, evaluating, grey_levels
+from gentext.core import Model, check_examples, chosen, evaluating, grey_levels, if_given
 from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising import bound
 from gentext.denoising.bound import Terms
-from gentext.denoising.conditions import Conditions, Given, if_given
+from gentext.denoising.conditions import Conditions, Given
 from gentext.denoising.dit import DiT
 from gentext.denoising.guidance import Classify, inpaint, steered
 from gentext.denoising.samplers import Denoiser, sample_path, time_steps

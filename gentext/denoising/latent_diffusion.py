@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from gentext.core import Density, Model, at_least_single, check_examples, evaluating
+from gentext.core import Density, Model, at_least_single, check_examples, evaluating, if_given
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
-from gentext.denoising.conditions import Given, conditions_of, if_given
+from gentext.denoising.conditions import Given, conditions_of
 from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.schedule import Schedule
 from gentext.latent.vae import VAE

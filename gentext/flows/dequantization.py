@@ -21,7 +21,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gentext.core import Model, check_examples, check_grey_levels, chosen, grey_levels, normal_like
+from gentext.core import (
+    Model,
+    check_examples,
+    check_grey_levels,
+    chosen,
+    grey_levels,
+    if_given,
+    normal_like,
+)
 from gentext.core.shapes import Batch, Flat, PerExample, Scalar
 from gentext.flows.flow import MAF, NSF, Flow, RealNVP
 from gentext.flows.glow import Glow
@@ -113,7 +121,7 @@ class Dequantized(Model):
 
     def loss(self, x: Batch, y: Tensor | None = None) -> Scalar:
         """The loss of the density on images with noise drawn afresh."""
-        return self.density.loss(self.from_data(x), *_told(y))
+        return self.density.loss(self.from_data(x), *if_given(y))
 
     def elbo(
         self,
@@ -130,7 +138,7 @@ class Dequantized(Model):
 
         Equation: :eq:`eq-flow-dequant`
         """
-        self.check(x, *_told(y))
+        self.check(x, *if_given(y))
         v, log_q = self._add_noise(x, generator)
         x_0, log_det = self._stretch(v)
         log_p, (low, high) = self._log_prob(x_0, y, generator, **how), self.ends
@@ -147,7 +155,7 @@ class Dequantized(Model):
         **how: Any,
     ) -> PerExample:
         how |= {"divergence": divergence, "generator": generator}
-        return self.density.log_prob(x_0, *_told(y), **how)
+        return self.density.log_prob(x_0, *if_given(y), **how)
 
     @torch.no_grad()
     def sample(
@@ -159,21 +167,17 @@ class Dequantized(Model):
         **how: Any,
     ) -> Batch:
         """``n`` images, of the levels of the data; ``how`` as in ``sample`` of the density."""
-        return self.to_data(self.density.sample(n, *_told(y), generator=generator, **how))
+        return self.to_data(self.density.sample(n, *if_given(y), generator=generator, **how))
 
     def encode(self, x: Batch, y: Tensor | None = None, **how: Any) -> Tensor:
         """The code of the middle of each grey level."""
-        self.check(x, *_told(y))
+        self.check(x, *if_given(y))
         middle, _ = self._stretch((grey_levels(x, self.levels) + 0.5) / self.levels)
-        return self.density.encode(middle, *_told(y), **how)
+        return self.density.encode(middle, *if_given(y), **how)
 
     def decode(self, z: Tensor, y: Tensor | None = None, **how: Any) -> Batch:
         """The images of codes."""
-        return self.to_data(self.density.decode(z, *_told(y), **how))
-
-
-def _told(y: Tensor | None) -> tuple[Tensor, ...]:
-    return () if y is None else (y,)
+        return self.to_data(self.density.decode(z, *if_given(y), **how))
 
 
 class ImageFlow(Dequantized):

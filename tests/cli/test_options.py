@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 
 import typer
 from command_line import run
+from typer.models import ParameterInfo
 
 from gentext.cli import options
 from gentext.cli.data_command import data_fetch
@@ -25,7 +26,7 @@ def declared():
 
 def typer_of(value):
     """What typer is told of an option, None for anything else."""
-    told = [part for part in get_args(value)[1:] if hasattr(part, "show_default")]
+    told = [part for part in get_args(value)[1:] if isinstance(part, ParameterInfo)]
     return told[0] if told else None
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext import checkpoint
-from gentext.core import Model
+from gentext.core import Model, if_given
 from gentext.denoising.conditions import (
     DROPPED,
     Condition,
@@ -18,7 +18,6 @@ from gentext.denoising.conditions import (
     Conditions,
     TextEncoder,
     conditions_of,
-    if_given,
     time_embedding,
 )
 from gentext.denoising.diffusion import Diffusion
