@@ -18,6 +18,8 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
+from book.tools.build import site_url
+
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = re.compile(r"^%% (md|code|raw) (\S+)[ \t]*(\{.*\})?[ \t]*$", re.MULTILINE)
 ALMOST = re.compile(r"^%%(?:[ \t]*(?:md|code|raw)|[ \t]+markdown)\b.*", re.MULTILINE)
@@ -33,15 +35,25 @@ KEPT = {"widgets", "mystnb", "gentext", "title"}  # of a notebook's metadata
 VOLATILE = {"execution", "ExecuteTime", "collapsed", "scrolled", "colab", "outputId", "trusted"}
 
 FIRST_CELL = """\
-# On Colab only: install the book's package, and keep Colab's own torch and numpy as they are.
+# Where gentext is missing (Colab, Kaggle, your own Jupyter): install it, beside the torch and numpy
+# that are there.
 import importlib.metadata
 import importlib.util
+import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("gentext") is None:
-    kept = [f"{name}=={importlib.metadata.version(name)}" for name in ("torch", "numpy")]
-    source = "git+ADDRESS"
-    get_ipython().run_line_magic("pip", f"install --quiet {source} {' '.join(kept)}")"""
+if importlib.util.find_spec("gentext") is None:
+    there = [name for name in ("torch", "numpy") if importlib.util.find_spec(name)]
+    kept = [f"{name}=={importlib.metadata.version(name)}" for name in there]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", *kept]
+    sources = ("ARCHIVE", "SITE/gentext.zip")
+    if not any(subprocess.run([*pip, f"gentext @ {s}"]).returncode == 0 for s in sources):
+        raise RuntimeError(
+            "gentext could not be installed: switch the network on (Kaggle: Settings, Internet) and "
+            "run this cell again, or install it by hand, see README "
+            "没有装上 gentext：请打开网络（Kaggle：Settings, Internet）后重新运行本格，或参照 README 自行安装"
+        )
+    importlib.invalidate_caches()"""
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -106,7 +118,7 @@ def notebook_path(root: Path, language: str, stem: str) -> Path:
 
 
 def first_cell(root: Path = ROOT) -> str:
-    """The source of every notebook's first code cell, with the address from ``_config.yml``."""
+    """The source of every notebook's first code cell, with addresses by ``_config.yml``."""
     try:
         repository = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))[
             "repository"
@@ -116,7 +128,8 @@ def first_cell(root: Path = ROOT) -> str:
         raise ValueError(
             f"{root / '_config.yml'} does not name repository.url and repository.branch; add both."
         ) from error
-    return FIRST_CELL.replace("ADDRESS", f"{url}@{branch}")
+    archive = f"{url}/archive/refs/heads/{branch}.zip"
+    return FIRST_CELL.replace("ARCHIVE", archive).replace("SITE", site_url(url))
 
 
 # --- the authors' text ---------------------------------------------------------------------------

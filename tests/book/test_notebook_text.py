@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from chapter_pair import CHINESE, Pair
 from typer.testing import CliRunner, Result
 
 from book.tools import notebook_text, notebooks, translation
+from book.tools.build import site_url
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -135,30 +140,71 @@ def test_widgets_are_numbered_in_their_order() -> None:
     assert f"IPY_MODEL_{1:032x}" in text
 
 
-def test_the_first_cell_holds_the_address_and_is_silent(root: Path) -> None:
+def test_the_first_cell_holds_the_addresses_and_is_silent(root: Path) -> None:
     address = notebook_text.yaml.safe_load((root / "_config.yml").read_text())["repository"]["url"]
     source = notebook_text.first_cell(root)
-    assert f"git+{address}@" in source
-    exec(source, {})  # not on Colab: it neither prints nor calls get_ipython, which is not defined
+    assert f'"{address}/archive/refs/heads/' in source
+    assert f'"{site_url(address)}/gentext.zip"' in source
+    exec(source, {})  # gentext is installed here, so nothing happens
 
 
-def test_the_first_cell_keeps_torch_and_numpy_on_colab(
+class Pip:
+    """It can install from the sources whose names contain ``able``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, able: str, there: dict[str, str]) -> None:
+        self.able, self.asked = able, list[list[str]]()
+        monkeypatch.setattr("importlib.util.find_spec", there.get)
+        monkeypatch.setattr("importlib.metadata.version", there.__getitem__)
+        monkeypatch.setattr("subprocess.run", self.run)
+
+    def run(self, command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
+        self.asked.append(command)
+        failed = not self.able or not any(self.able in word for word in command)
+        return subprocess.CompletedProcess(command, int(failed))
+
+
+def test_the_first_cell_installs_beside_what_is_there(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, str]] = []
+    pip = Pip(monkeypatch, "archive", {"torch": "9.1", "numpy": "8.2"})
+    exec(notebook_text.first_cell(root), {})
+    [command] = pip.asked
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert {"torch==9.1", "numpy==8.2"} <= set(command)
+    assert command[-1].startswith("gentext @ https://")
 
-    class Shell:
-        def run_line_magic(self, magic: str, line: str) -> None:
-            asked.append((magic, line))
 
-    monkeypatch.setitem(sys.modules, "google.colab", sys)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("importlib.metadata.version", {"torch": "9.1", "numpy": "8.2"}.__getitem__)
-    exec(notebook_text.first_cell(root), {"get_ipython": Shell})
-    [(magic, line)] = asked
-    assert magic == "pip"
-    assert line.split()[0] == "install"
-    assert {"torch==9.1", "numpy==8.2"} <= set(line.split())
+def test_the_first_cell_does_not_ask_for_versions_of_what_is_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = Pip(monkeypatch, "archive", {})
+    exec(notebook_text.first_cell(root), {})
+    assert not any("==" in word for word in pip.asked[0])
+
+
+def test_the_first_cell_tries_a_second_source(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = Pip(monkeypatch, "gentext.zip", {"torch": "9.1"})
+    exec(notebook_text.first_cell(root), {})
+    assert [len(command) for command in pip.asked] == [7, 7]
+    assert "torch==9.1" in pip.asked[1]
+
+
+def test_the_first_cell_stops_where_nothing_can_be_installed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Pip(monkeypatch, "", {})
+    with pytest.raises(RuntimeError, match=r"network on \(Kaggle.*请打开网络"):
+        exec(notebook_text.first_cell(root), {})
+
+
+def test_the_second_source_is_published_with_the_book(root: Path) -> None:
+    steps = yaml.safe_load((REPOSITORY / ".github/workflows/publish.yml").read_text("utf-8"))
+    lines = [" ".join(step.get("run", "").split()) for step in steps["jobs"]["build"]["steps"]]
+    [command] = [line for line in lines if line.startswith("git archive")]
+    places = command.split("HEAD ")[1].split()
+    assert "--output _build/html/gentext.zip" in command
+    assert {"pyproject.toml", "gentext", "LICENSE", "README.md"} <= set(places)
+    assert all((REPOSITORY / place).exists() for place in places)
 
 
 def test_a_missing_address_is_told(tmp_path: Path) -> None:
