@@ -49,9 +49,10 @@ if importlib.util.find_spec("gentext") is None:
     sources = ("ARCHIVE", "SITE/gentext.zip")
     if not any(subprocess.run([*pip, f"gentext @ {s}"]).returncode == 0 for s in sources):
         raise RuntimeError(
-            "gentext could not be installed: switch the network on (Kaggle: Settings, Internet) and "
-            "run this cell again, or install it by hand, see README "
-            "没有装上 gentext：请打开网络（Kaggle：Settings, Internet）后重新运行本格，或参照 README 自行安装"
+            "gentext could not be installed: switch the network on (Kaggle: Settings, Internet) "
+            "and run this cell again, or install it by hand as README says "
+            "没有装上 gentext：请打开网络（Kaggle：Settings, Internet）再运行本格，"
+            "或按 README 自行安装"
         )
     importlib.invalidate_caches()"""
 

@@ -1,7 +1,7 @@
 """Chapters at the full budget, which a reader with a GPU has: run in earnest, or rehearsed.
 
-``python book/tools/rehearsal.py vae gpt`` runs the code of chapters with ``GENTEXT_BUDGET=full`` and
-says what each cell took. With ``--recorded`` it takes seconds: only the cells that train an
+``python book/tools/rehearsal.py vae gpt`` runs the code of chapters with ``GENTEXT_BUDGET=full``
+and says what each cell took. With ``--recorded`` it takes seconds: only the cells that train an
 experiment of that budget are run, those that use what they made, and those that they need; and a
 model that would be trained becomes the recorded one, which is what the training would have led to.
 So an assertion that holds for a short training only is found without a long one.
@@ -85,7 +85,7 @@ def made(code: str, known: set[str]) -> set[str]:
 
 
 def part(every: Sequence[Cell]) -> list[Cell]:
-    """The cells that train at the budget, those that use what these made, and all that they need."""
+    """The cells that train at the budget, those that use what comes of it, and what they need."""
     origin: dict[str, int] = {}
     needs: list[set[int]] = []
     known: set[str] = set()
