@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import gentext as gt
 from book.tools import rehearsal
@@ -31,6 +32,12 @@ def test_the_assertions_hold_at_the_full_budget(stem: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_every_chapter_is_run_in_earnest_once_a_week() -> None:
+    weekly = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text("utf-8"))
+    groups = weekly["jobs"]["full"]["strategy"]["matrix"]["chapters"]
+    assert sorted(" ".join(groups).split()) == [path.stem for path in NOTEBOOKS]
 
 
 CHAPTER = [
