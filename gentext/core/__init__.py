@@ -29,6 +29,7 @@ from gentext.core.checks import (
     grey_levels,
     if_given,
     is_finite,
+    true_or_false,
     whole_numbers,
 )
 from gentext.core.draws import (

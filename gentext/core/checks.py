@@ -151,6 +151,16 @@ def whole_numbers(x: Tensor, what: str) -> Tensor:
     return x.long()
 
 
+def true_or_false(mask: Tensor, what: str = "mask") -> Tensor:
+    """``mask`` as bool, from any numbers that are 0 or 1; ValueError for anything else."""
+    check_tensor(mask, what)
+    if mask.dtype == torch.bool:
+        return mask
+    if at_hand(mask) and bool(((mask != 0) & (mask != 1)).any()):
+        raise ValueError(f"got a {what} with other values than True and False, or 1 and 0")
+    return mask.bool()
+
+
 def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> Tensor:
     """``y`` as int64; ValueError unless ``n`` class indices from ``least`` to ``classes`` − 1.
 

@@ -25,10 +25,12 @@ from gentext.core import (
     check_counts,
     check_dropout,
     check_heads,
+    check_number,
     check_tokens,
     chosen,
     evaluating,
     in_evaluation,
+    true_or_false,
 )
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
@@ -204,8 +206,7 @@ def mlm_mask(
 
     Equation: :eq:`eq-pre-mlm`
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"rate must be above 0 and at most 1, but got {rate}")
+    check_number("rate", rate, above=0, most=1)
     u = torch.rand(tokens.shape, device=tokens.device, generator=generator) / rate
     other = torch.randint(vocab_size, tokens.shape, device=tokens.device, generator=generator)
     M = u < 1
@@ -221,7 +222,7 @@ def mlm_loss(logits: Logits, tokens: Tokens, M: Bool[Tensor, "n t"]) -> Scalar:
 
     Equation: :eq:`eq-pre-mlm`
     """
-    targets = tokens.long().masked_fill(~M, -1).flatten()
+    targets = tokens.long().masked_fill(~true_or_false(M, "choice of places"), -1).flatten()
     total = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
     return total / M.sum().clamp(min=1)
 
