@@ -28,7 +28,7 @@ from gentext.core import (
     check_examples,
     check_finite,
     chosen,
-    evaluating,
+    in_evaluation,
     normal_like,
     stratified,
 )
@@ -131,6 +131,7 @@ class FlowMatching(Model):
         eps = torch.randn_like(x)
         return eps[optimal_order(x, eps, y)] if self.coupling == "ot" else eps
 
+    @in_evaluation
     def velocity(
         self, x_t: Batch, t: Tensor | float, y: Given | None = None, *, guidance: float = 0.0
     ) -> Batch:
@@ -143,11 +144,10 @@ class FlowMatching(Model):
         return cfg(u, self.velocity(x_t, t), guidance) if guidance else u
 
     def _field(self, y: Given | None, guidance: float = 0.0) -> Callable[[Tensor, float], Tensor]:
-        """The velocity without dropout, which is seen to be finite."""
+        """The velocity, which is seen to be finite."""
 
         def u(x_t: Tensor, t: float) -> Tensor:
-            with evaluating(self):
-                slope = self.velocity(x_t, t, y, guidance=guidance)
+            slope = self.velocity(x_t, t, y, guidance=guidance)
             check_finite(slope, f"velocities at t = {t:.3g}", UNSTABLE)
             return slope
 

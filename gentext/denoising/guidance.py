@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gentext.core import check_count, chosen
+from gentext.core import check_count, chosen, true_or_false
 from gentext.core.shapes import PerExample
 from gentext.denoising.samplers import Denoiser, Draw, ddpm_step
 from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
@@ -112,6 +112,13 @@ def inpaint(
     Source: Lugmayr et al., CVPR 2022.
     """
     check_count("repeats", repeats)
+    try:
+        mask = true_or_false(mask).expand(known.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"got a mask of shape {tuple(mask.shape)} for examples {tuple(known.shape)}; give True "
+            "or False for each value, or for each place, as in (n, 1, h, w)"
+        ) from None
     x = draw(known)
     for number, following in pairwise([*levels, -1]):
         t, s = schedule.at(number), schedule.at(following)

@@ -89,7 +89,7 @@ class GPT(Autoregressive):
 
     def logits(self, tokens: Tensor) -> Logits:
         """The logits of the token after each place of ``tokens``; give ``bos`` yourself."""
-        self.check_tokens(tokens)
+        tokens = self.check_tokens(tokens)
         x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         for block in self.blocks:
             x = block(x, causal=True)

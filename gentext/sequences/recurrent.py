@@ -164,8 +164,7 @@ class RecurrentLM(Autoregressive):
 
     def logits(self, tokens: Tokens) -> Logits:
         """The logits of the token after each place, from an empty state."""
-        self.check_tokens(tokens)
-        return self.carry(tokens)[0]
+        return self.carry(self.check_tokens(tokens))[0]
 
     def carry(self, tokens: Tokens, memory: Any = None) -> tuple[Logits, Any]:
         """The logits after each token, and the state to go on with, as PyTorch's modules give it.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
-from gentext.core import check_counts, chosen
+from gentext.core import check_counts, chosen, plain
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -50,6 +50,8 @@ class TrainConfig:
     save_every: int = 1000
 
     def __post_init__(self) -> None:
+        for setting in fields(self):  # of NumPy they could not be saved
+            object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
         check_counts(steps=self.steps, batch_size=self.batch_size, save_every=self.save_every)
         self._require(0 < self.lr < math.inf, "lr", "above 0")
         self._require(self.warmup >= 0, "warmup", "at least 0")
