@@ -42,6 +42,7 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 
 
@@ -296,3 +297,6 @@ def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:
         )
     for y in labels:
         check_labels(y, n, classes)
+
+
+keep_contract(globals())

@@ -29,6 +29,7 @@ from torch.nn.utils import parametrize
 
 from gentext.adversarial.spectral import SpectralNorm, spectral_norm
 from gentext.core import check_count, check_counts, evaluating, plain_precision
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample
 from gentext.nn.nets import zeros
 
@@ -297,3 +298,6 @@ def _resolutions(
             f"{SMALLEST} are; use 'residual' or 'mlp'"
         )
     return halvings, (height, width)
+
+
+keep_contract(globals())

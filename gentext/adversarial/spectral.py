@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentext.core import plain_precision
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Scalar
 
 
@@ -75,3 +76,6 @@ def spectral_norm(layer: nn.Module) -> nn.Module:
     weight: Any = layer.weight
     parametrize.register_parametrization(layer, "weight", SpectralNorm(weight))
     return layer
+
+
+keep_contract(globals())

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_counts, check_labels, check_number, whole_numbers
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -291,3 +292,6 @@ def check_prompts(y: Tensor, n: int, vocab_size: int) -> None:
             f"got token {low if low < 0 else high}, but this model reads {vocab_size} tokens: they "
             f"run from 0 to {vocab_size - 1}, where {PAD} fills rows up"
         )
+
+
+keep_contract(globals())

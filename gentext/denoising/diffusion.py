@@ -41,6 +41,7 @@ from gentext.core import (
     if_given,
     in_evaluation,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising import bound
@@ -351,3 +352,6 @@ class Diffusion(Model):
             repeats=repeats,
         )
         return self.to_data(drawn)
+
+
+keep_contract(globals())

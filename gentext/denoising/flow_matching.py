@@ -32,6 +32,7 @@ from gentext.core import (
     normal_like,
     stratified,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.conditions import Conditions, Given
 from gentext.denoising.dit import DiT
@@ -275,3 +276,6 @@ class ImageFlowMatching(Dequantized):
         """Raise ValueError for images of another shape or number of levels, or other labels."""
         super().check(x)
         self.flow.check(x, *labels)
+
+
+keep_contract(globals())

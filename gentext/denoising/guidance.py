@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, chosen, true_or_false
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
 from gentext.denoising.samplers import Denoiser, Draw, ddpm_step
 from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
@@ -129,3 +130,6 @@ def inpaint(
             if again > 1 and following >= 0:
                 x = renoise(x, s, t, draw(x))
     return x
+
+
+keep_contract(globals())

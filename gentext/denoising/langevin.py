@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, check_finite, check_number, chosen, normal_like
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
 from gentext.denoising.schedule import Level
 from gentext.flows.continuous import Velocity
@@ -295,3 +296,6 @@ def finite_score(score: Tensor, t: float | None = None) -> Tensor:
 def _check_range(low: float, high: float, name: str) -> None:
     if not 0 < low < high < math.inf:
         raise ValueError(f"got {name} from {low} to {high}; they are above 0, and rise")
+
+
+keep_contract(globals())

@@ -38,6 +38,7 @@ from gentext.core import (
     evaluating,
     in_evaluation,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample, Scalar, Tokens
 from gentext.denoising import masking
 from gentext.denoising.masking import Order
@@ -325,3 +326,6 @@ class MaskedDiffusion(Model):
             )
         if len(set(forbid)) == self.vocab_size:
             raise ValueError("forbid names all tokens of the vocabulary: leave one at least")
+
+
+keep_contract(globals())

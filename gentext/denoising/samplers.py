@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, check_number, chosen
+from gentext.core.contract import keep_contract
 from gentext.denoising.schedule import Level, Schedule, posterior, snr_ratio, to_eps
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # x_0 predicted from x_t at level number t (n,)
@@ -222,3 +223,6 @@ def _distinct(levels: list[int]) -> list[int]:
     for k in range(len(levels) - 1, -1, -1):
         levels[k] = max(levels[k], len(levels) - 1 - k)
     return levels
+
+
+keep_contract(globals())

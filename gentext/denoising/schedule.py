@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 
 PREDICTIONS = ("eps", "x0", "v")
 MAX_LEFT = 0.05  # largest share of the data's variance that the last level may keep
@@ -277,3 +278,6 @@ def _check_levels(log_snr: Tensor) -> None:
             f"this schedule ends with {left:.2g} of the variance from the data, but sampling "
             f"starts from noise alone: add levels until it is below {MAX_LEFT}"
         )
+
+
+keep_contract(globals())

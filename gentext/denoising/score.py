@@ -31,6 +31,7 @@ from gentext.core import (
     in_evaluation,
     normal_like,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.langevin import (
     VE,
@@ -293,3 +294,6 @@ def _made(what: Any, table: dict[str, Any], kind: str, *args: Any, **options: An
             raise ValueError(f"got options for a {kind} that is made already; leave them out")
         return what
     return chosen(kind, what, table)(*args, **options)
+
+
+keep_contract(globals())

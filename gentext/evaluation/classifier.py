@@ -26,6 +26,7 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat, Labels, PerExample, Scalar
 
 GROUPS = 8  # of the normalisations
@@ -168,3 +169,6 @@ def _check_sizes(shape: Sequence[int], classes: int, channels: int, features: in
     check_count("features", features)
     if channels < GROUPS or channels % GROUPS:
         raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
+
+
+keep_contract(globals())

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gentext.core import check_count
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
 
 
@@ -47,3 +48,6 @@ def paired_difference(a: PerExample, b: Tensor) -> Estimate:
             f"a pair needs the same examples in both, but got {len(a)} and {len(b)} values"
         )
     return mean_and_error(a - b)
+
+
+keep_contract(globals())

@@ -31,6 +31,7 @@ from gentext.core import (
     in_evaluation,
     normal_like,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat, PerExample, Scalar
 from gentext.flows.flow import MAF, NSF, Flow, RealNVP
 from gentext.flows.glow import Glow
@@ -251,3 +252,6 @@ class ImageFlow(Dequantized):
     ) -> Batch:
         """``n`` images, of the levels that the data have; ``temperature`` as of the flow."""
         return super().sample(n, temperature=temperature, generator=generator)
+
+
+keep_contract(globals())

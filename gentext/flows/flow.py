@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model, check_count, check_examples, check_number, evaluating, in_evaluation
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
 from gentext.flows.bases import Base, UniformBase, make_base
 from gentext.flows.transforms import Compose, Coupling, Inverse, MaskedAutoregressive, Transform
@@ -242,3 +243,6 @@ def _turns(transforms: int) -> list[bool]:
     """Whether each of the layers takes the odd half, or the reverse order."""
     check_count("transforms", transforms)
     return [bool(k % 2) for k in range(transforms)]
+
+
+keep_contract(globals())

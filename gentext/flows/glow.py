@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from gentext.core import check_counts, plain_precision
+from gentext.core.contract import keep_contract
 from gentext.flows.bases import NormalBase
 from gentext.flows.flow import Flow
 from gentext.flows.transforms import Compose, InvertibleLinear, Transform, start_at
@@ -222,3 +223,6 @@ def _channels(values: Tensor, like: Tensor) -> Tensor:
 
 def _places(x: Tensor) -> int:
     return math.prod(x.shape[2:])
+
+
+keep_contract(globals())

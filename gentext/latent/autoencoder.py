@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from gentext.core import Model, check_count, check_examples, check_number, normal_like
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, PerExample, Scalar
 from gentext.nn.nets import Decoder, Encoder
 
@@ -247,3 +248,6 @@ def small_noise_penalty(r: Callable[[Tensor], Tensor], x: Float[Tensor, "d"]) ->
     jacobian = torch.func.jacrev(r)(x)
     laplacian = torch.func.jacrev(torch.func.jacrev(r))(x).diagonal(dim1=1, dim2=2).sum(1)
     return jacobian.square().sum() + (r(x) - x) @ laplacian
+
+
+keep_contract(globals())

@@ -21,6 +21,7 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.latent.vae import VAE, Networks
 from gentext.nn.nets import Encoder
@@ -158,3 +159,6 @@ def marginal_bound(q: Categorical, bounds: Float[Tensor, "n classes"]) -> PerExa
     Equation: :eq:`eq-vae-m2`
     """
     return (q.probs * bounds).sum(1) + q.entropy()
+
+
+keep_contract(globals())

@@ -30,6 +30,7 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
 from gentext.nn.nets import Decoder, Encoder
@@ -343,3 +344,6 @@ def elbo_surgery(
     information = (log_q - log_mixture).mean()
     marginal = (log_mixture - model.prior().log_prob(z)).mean()
     return float(information), float(marginal)
+
+
+keep_contract(globals())

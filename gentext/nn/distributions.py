@@ -33,6 +33,7 @@ from gentext.core import (
     check_number,
     chosen,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
 
 
@@ -298,3 +299,6 @@ def make_likelihood(
         "normal": {"scale": scale},
     }
     return kind(shape, **options.get(name, {}))
+
+
+keep_contract(globals())

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_dropout, check_heads, true_or_false
+from gentext.core.contract import keep_contract
 
 BASE = 10_000.0  # of the wavelengths of positions
 
@@ -219,3 +220,6 @@ def _masked_causally(mask: Tensor | None, t: int, s: int, device: torch.device) 
         raise ValueError(f"got {t} queries and {s} keys; causal attention is that of x to itself")
     causal = causal_mask(t, device)
     return causal if mask is None else true_or_false(mask) & causal
+
+
+keep_contract(globals())

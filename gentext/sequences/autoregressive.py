@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model, check_count, check_tokens, evaluating, in_evaluation
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences import decoding
 
@@ -272,3 +273,6 @@ def stream_log_prob(
             if reached == len(stream):
                 break
     return torch.cat(parts)
+
+
+keep_contract(globals())

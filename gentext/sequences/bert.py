@@ -32,6 +32,7 @@ from gentext.core import (
     in_evaluation,
     true_or_false,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -311,3 +312,6 @@ def _start(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+keep_contract(globals())

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from gentext.core.contract import keep_contract
+
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
@@ -195,3 +197,6 @@ def _penalty(size: Tensor, alpha: float) -> Tensor:
 def _pick(tokens: Tensor, beam: Tensor) -> Tensor:
     """The rows ``beam`` (n, k) of ``tokens`` (n, b, t)."""
     return tokens.gather(1, beam[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+keep_contract(globals())

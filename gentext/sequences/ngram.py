@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gentext.core import whole_numbers
+from gentext.core.contract import keep_contract
 
 
 class NGram:
@@ -106,3 +107,6 @@ def xz_bits_per_char(train: str, test: str) -> tuple[float, float]:
 
 def _compressed_bits(text: str) -> int:
     return 8 * len(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
+
+
+keep_contract(globals())

@@ -30,6 +30,7 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.sequences.pixel_likelihoods import PIXEL_LIKELIHOODS
 
@@ -312,3 +313,6 @@ def check_kernel(kernel: int) -> None:
     """Raise ValueError unless ``kernel`` is an odd number from 3."""
     if kernel < 3 or kernel % 2 == 0:
         raise ValueError(f"kernel must be odd and at least 3, but got {kernel}")
+
+
+keep_contract(globals())

@@ -31,6 +31,7 @@ from gentext.core import (
     evaluating,
     in_evaluation,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.decoding import beam_search
 from gentext.sequences.seq2seq_nets import NETS, Features, Maps
@@ -237,3 +238,6 @@ def _trim(tokens: Tensor) -> Tensor:
     if not at_hand(tokens):
         return tokens
     return tokens[:, : int((tokens != PAD).sum(1).max())]
+
+
+keep_contract(globals())

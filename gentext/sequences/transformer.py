@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_dropout, chosen
+from gentext.core.contract import keep_contract
 from gentext.sequences.attention import Cache, MultiHeadAttention
 
 EPS = 1e-5  # of layer normalisation
@@ -215,3 +216,6 @@ class Transformer(nn.Module):
         for block, cache in zip(self.decoder, caches, strict=True):
             y = block.step(y, cache, position, memory_mask=memory_mask)  # type: ignore[operator]
         return self.decoder_norm(y)
+
+
+keep_contract(globals())

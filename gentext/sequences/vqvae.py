@@ -35,6 +35,7 @@ from gentext.core import (
     plain_precision,
     whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder
@@ -320,3 +321,6 @@ def everywhere(total: Tensor) -> Tensor:
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
     return total
+
+
+keep_contract(globals())

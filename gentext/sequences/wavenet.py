@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import at_hand, check_counts, check_dropout, whole_numbers
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -185,3 +186,6 @@ def mu_law_decode(tokens: Tensor, levels: int = 256) -> Tensor:
     check_counts(2, levels=levels)
     tokens = whole_numbers(tokens, "tokens")
     return expand(2 * tokens / (levels - 1) - 1, float(levels - 1))
+
+
+keep_contract(globals())

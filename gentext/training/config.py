@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from gentext.core import check_counts, chosen, plain
+from gentext.core.contract import keep_contract
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -75,3 +76,6 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     ramp = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
     return config.lr * ramp * SCHEDULES[config.schedule](done)
+
+
+keep_contract(globals())

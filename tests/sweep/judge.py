@@ -63,7 +63,9 @@ def judged(call: Any, finite: bool) -> Verdict:
             signal.setitimer(signal.ITIMER_REAL, 0)
     if caught:
         first = caught[0]
-        return Verdict("fault", f"warns: {str(first.message)[:100]}", _place(first.filename, first.lineno))
+        return Verdict(
+            "fault", f"warns: {str(first.message)[:100]}", _place(first.filename, first.lineno)
+        )
     if finite and _has_nan(result):
         return Verdict("fault", "NaN out of finite values", "")
     return Verdict("works")
@@ -79,8 +81,10 @@ def _of_error(error: Exception) -> Verdict:
     last, at = frames[-1]
     file = last.f_code.co_filename
     instruction = last.f_code.co_code[at]
-    by_signature = isinstance(error, TypeError) and "argument" in str(error) and (
-        file.startswith(HERE) or "()" in str(error)
+    by_signature = (
+        isinstance(error, TypeError)
+        and "argument" in str(error)
+        and (file.startswith(HERE) or "()" in str(error))
     )
     own = file.startswith(PACKAGE) and instruction in RAISES
     said = len(str(error)) >= SHORTEST or isinstance(error, NotImplementedError)
@@ -131,8 +135,8 @@ def all_finite(values: Any) -> bool:
             plain = value.detach().double()
             if plain.numel() and not bool((plain.abs() < 1e6).all()):
                 return False
-        elif isinstance(value, float | int) and not abs(value) < 1e6:
-            return False
-        elif isinstance(value, list | tuple) and not all_finite(value):
+        elif (isinstance(value, float | int) and not abs(value) < 1e6) or (
+            isinstance(value, list | tuple) and not all_finite(value)
+        ):
             return False
     return True

@@ -151,4 +151,3 @@ def report(rows: list[Row]) -> str:
     ]
     total = summarised(rows).get("all", {})
     return "\n".join([*lines, f"{len(lines)} different faults; {total}"])
-

@@ -73,7 +73,9 @@ def own(module: ModuleType) -> Iterator[tuple[str, Any]]:
     for name in sorted(public or vars(module)):
         thing = getattr(module, name)
         home = getattr(thing, "__module__", "") or ""
-        here = home == module.__name__ or (hasattr(module, "__path__") and home.startswith("gentext"))
+        here = home == module.__name__ or (
+            hasattr(module, "__path__") and home.startswith("gentext")
+        )
         if not name.startswith("_") and callable(thing) and here and not inspect.ismodule(thing):
             yield name, thing
 

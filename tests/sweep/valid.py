@@ -7,17 +7,15 @@ begin from more than the default. A value that is ``Fresh`` is made anew for eac
 from __future__ import annotations
 
 import copy
-import datetime
 import functools
 import inspect
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import gentext
 from tests.sweep.subjects import Subject, subjects
@@ -76,24 +74,54 @@ TOKENS = wholes(5, 4, 6)
 LABELS = wholes(2, 4)
 P2 = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
 FIELD = row(velocity=lambda x, t: -x, prior_log_prob=lambda z: -z.square().flatten(1).sum(1))
-VAE = row(shape=(1, 2, 2), latent=2, hidden=8, x=(floats(4, 1, 2, 2) > 0.5).float(), z=Z,
-          a=floats(4, 1, 2, 2), b=floats(4, 1, 2, 2), k=2, steps=2)
-IMAGE_VAE = row(shape=(1, 4, 4), channels=2, hidden=4, levels=4, x=IMAGES, z=floats(4, 2, 1, 1),
-                a=IMAGES, b=IMAGES)
+VAE = row(
+    shape=(1, 2, 2),
+    latent=2,
+    hidden=8,
+    x=(floats(4, 1, 2, 2) > 0.5).float(),
+    z=Z,
+    a=floats(4, 1, 2, 2),
+    b=floats(4, 1, 2, 2),
+    k=2,
+    steps=2,
+)
+IMAGE_VAE = row(
+    shape=(1, 4, 4),
+    channels=2,
+    hidden=4,
+    levels=4,
+    x=IMAGES,
+    z=floats(4, 2, 1, 1),
+    a=IMAGES,
+    b=IMAGES,
+)
 GAN = row(shape=(3,), latent=2, z=Z, a=floats(2), b=floats(2), steps=3, turn="critic_loss", step=0)
 LM = row(vocab_size=5, tokens=TOKENS, capacity=8, token=TOKENS[:, 0], length=6, room=0)
 TRANSFORMER = row(width=4, heads=2, layers=1, x=floats(2, 3, 4), memory=floats(2, 5, 4), capacity=4)
-DENOISER = row(shape=(1, 4, 4), x=IMAGES, levels=4, steps=6, net="mlp", t=wholes(6, 4),
-               x_t=floats(4, 1, 4, 4), x_0=floats(4, 1, 4, 4), mask=floats(4, 1, 4, 4) > 0.5,
-               terms=2)
+DENOISER = row(
+    shape=(1, 4, 4),
+    x=IMAGES,
+    levels=4,
+    steps=6,
+    net="mlp",
+    t=wholes(6, 4),
+    x_t=floats(4, 1, 4, 4),
+    x_0=floats(4, 1, 4, 4),
+    mask=floats(4, 1, 4, 4) > 0.5,
+    terms=2,
+)
 FLOW = row(features=3, hidden=(8,), transforms=2, bins=4)
 LIKELIHOOD = row(shape=(1, 2, 2), levels=4, x=(floats(4, 1, 2, 2) * 3).round() / 3)
 
 
 def _tiny_data(side: int = 4) -> Any:
     rows = (floats(8, 1, side, side) * 3).round() / 3
-    parts = row(train=(rows, wholes(2, 8)), test=(rows, wholes(2, 8)), validation=(rows, wholes(2, 8)))
-    return gentext.data.Dataset(name="tiny", shape=(1, side, side), classes=("a", "b"), levels=4, **parts)
+    parts = row(
+        train=(rows, wholes(2, 8)), test=(rows, wholes(2, 8)), validation=(rows, wholes(2, 8))
+    )
+    return gentext.data.Dataset(
+        name="tiny", shape=(1, side, side), classes=("a", "b"), levels=4, **parts
+    )
 
 
 def _tiny_corpus() -> Any:
