@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
+
+LARGEST_COUNT = 10**9
 BOUNDS = {
     "at least": operator.ge,
     "above": operator.gt,
@@ -31,18 +34,22 @@ def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
 
     Raises ValueError for a name that is not there, with all that are and the nearest of them.
     """
+    if not isinstance(table, Collection):
+        raise ValueError(f"got a table of type {type(table).__name__}; give the names there are")
     if isinstance(name, str) and name in table:
         return table[name] if isinstance(table, Mapping) else name
     near = difflib.get_close_matches(name, table, 1) if isinstance(name, str) else []
     meant = f"did you mean {near[0]!r}? " if near else ""
-    there = f"choose one of {', '.join(table)}" if table else "there are none"
+    there = f"choose one of {', '.join(map(str, table))}" if table else "there are none"
     raise ValueError(f"unknown {kind} {name!r}: {meant}{there}")
 
 
 def check_count(name: str, number: Any, least: int = 1) -> None:
-    """Raise ValueError unless ``number`` is a whole number, ``least`` or more."""
+    """Raise ValueError unless ``number`` is a whole number from ``least`` to a billion."""
     if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
         raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
+    if number > LARGEST_COUNT:
+        raise ValueError(f"got {name}={number!r}; {name} must be at most {LARGEST_COUNT:,}")
 
 
 def check_counts(least: int = 1, **counts: Any) -> None:
@@ -229,7 +236,7 @@ def grey_levels(x: Tensor, levels: int) -> Tensor:
     if not x.is_floating_point():
         raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
     k = (x * (levels - 1)).round()
-    if at_hand(x):
+    if at_hand(x) and x.numel():
         off = float((x * (levels - 1) - k).abs().max())
         if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
             raise ValueError(
@@ -247,3 +254,6 @@ def check_grey_levels(levels: int) -> None:
 def if_given(y: Tensor | None) -> tuple[Tensor, ...]:
     """``y`` as the rest of a batch, which has nothing where there are no labels or prompts."""
     return () if y is None else (y,)
+
+
+keep_contract(globals())

@@ -19,7 +19,7 @@ import textwrap
 import threading
 import traceback
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ForwardRef, TypeVar, Union, get_args, get_origin
@@ -29,11 +29,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gentext.core.model import plain
-
 PACKAGE = str(Path(__file__).parents[1])
 LIBRARIES = (PACKAGE, str(Path(torch.__file__).parents[1]), sys.prefix, sys.base_prefix, "<")
-TORCH = (RuntimeError, IndexError, TypeError, ValueError, ArithmeticError)  # what it refuses with
+CLASHES = (  # what is raised where arguments do not fit one another
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+)
 LARGEST = 2**63  # integers beyond it do not fit into 64 bits
 KINDS = {"Float": "floating-point", "Int": "integers", "Num": "numbers", "Bool": "True and False"}
 NUMBERS: dict[Any, str] = {
@@ -54,14 +59,13 @@ def keep_contract(module: dict[str, Any]) -> None:
             continue
         if isinstance(thing, types.FunctionType):
             module[name] = _held(thing)
-        elif isinstance(thing, type) and not _is_plain_record(thing):
+        elif isinstance(thing, type) and not _is_uncalled(thing):
             _hold_methods(thing)
 
 
-def _is_plain_record(kind: type) -> bool:
-    """Protocols, named tuples and steps of autograd, whose methods are not called by hand."""
-    protocol = getattr(kind, "_is_protocol", False)
-    return protocol or hasattr(kind, "_fields") or issubclass(kind, torch.autograd.Function)
+def _is_uncalled(kind: type) -> bool:
+    """Protocols and steps of autograd, whose methods are not called by hand."""
+    return getattr(kind, "_is_protocol", False) or issubclass(kind, torch.autograd.Function)
 
 
 def _hold_methods(kind: type) -> None:
@@ -96,9 +100,24 @@ def _held(function: Callable[..., Any], owner: str = "") -> Callable[..., Any]:
             raise ValueError(words) from error
         finally:
             _calls.inside = False
+        if isinstance(result, types.GeneratorType):
+            return _iterated(result, title, contract, given, named)
         return result
 
     return held
+
+
+def _iterated(
+    parts: Iterator[Any], title: str, contract: Contract, given: tuple[Any, ...], named: Any
+) -> Iterator[Any]:
+    """``parts``, with the same words for what fails on the way."""
+    try:
+        yield from parts
+    except Exception as error:
+        words = contract.words(error, title, given, named)
+        if words is None:
+            raise
+        raise ValueError(words) from error
 
 
 class Contract:
@@ -148,7 +167,7 @@ class Contract:
         if misfit is not None or bound is None:
             return misfit
         others = [f.filename for f in frames if not f.filename.startswith(LIBRARIES)]
-        if others or not isinstance(error, TORCH) or isinstance(error, torch.OutOfMemoryError):
+        if others or not isinstance(error, CLASHES) or isinstance(error, torch.OutOfMemoryError):
             return None
         reason = str(error).strip().split("\n")[0]
         shown = [f"{k}={_described(v)}" for k, v in arguments.items() if k not in ("self", "cls")]
@@ -282,3 +301,23 @@ def _described(value: Any) -> str:
     if isinstance(value, int | float | str | type(None) | list | tuple):
         return textwrap.shorten(repr(value), 60, placeholder="...")
     return f"a {type(value).__name__}"
+
+
+def plain(value: Any) -> Any:
+    """Numbers of NumPy and of tensors as Python's, also inside sequences; all else as it is.
+
+    Arrays of one dimension and ``torch.Size`` become tuples, named tuples stay what they are.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.ndim < 2:
+        return plain(value[()]) if value.ndim == 0 else tuple(value.tolist())
+    if isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad:
+        return value if value.device.type == "meta" else value.item()
+    if isinstance(value, tuple):
+        return getattr(value, "_make", tuple)(map(plain, value))
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {name: plain(v) for name, v in value.items()}
+    return value

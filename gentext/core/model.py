@@ -10,8 +10,10 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
+
+from gentext.core.checks import chosen
+from gentext.core.contract import plain
 
 
 class Model(nn.Module):
@@ -59,6 +61,8 @@ class Model(nn.Module):
 
     def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
         """The loss named ``turn`` on a batch."""
+        if not isinstance(turn, str) or not callable(getattr(self, turn, None)):
+            chosen("loss", turn, self.turns())
         return getattr(self, turn)(*batch)
 
 
@@ -85,23 +89,3 @@ def _with_plain_numbers(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *map(plain, unnamed), **{name: plain(v) for name, v in named.items()})
 
     return made
-
-
-def plain(value: Any) -> Any:
-    """Numbers of NumPy and of tensors as Python's, also inside sequences; all else as it is.
-
-    Arrays of one dimension and ``torch.Size`` become tuples, named tuples stay what they are.
-    """
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray) and value.ndim < 2:
-        return plain(value[()]) if value.ndim == 0 else tuple(value.tolist())
-    if isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad:
-        return value if value.device.type == "meta" else value.item()
-    if isinstance(value, tuple):
-        return getattr(value, "_make", tuple)(map(plain, value))
-    if isinstance(value, list):
-        return [plain(v) for v in value]
-    if isinstance(value, dict):
-        return {name: plain(v) for name, v in value.items()}
-    return value

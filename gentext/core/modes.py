@@ -10,6 +10,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gentext.core.contract import keep_contract
+
 Given = ParamSpec("Given")
 Self = TypeVar("Self", bound=nn.Module)
 Result = TypeVar("Result")
@@ -57,3 +59,6 @@ def in_evaluation(
             return method(self, *args, **named)
 
     return evaluated
+
+
+keep_contract(globals())

@@ -36,6 +36,7 @@ def bits_per_dim(log_p: Tensor, dims: int) -> Tensor:
 
 def mean_and_error(values: PerExample) -> Estimate:
     """The mean of one number an example, and its standard error."""
+    values = values.detach()
     if len(values) < 2:
         raise ValueError(f"a standard error needs at least 2 values, but got {len(values)}")
     return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))

@@ -127,13 +127,13 @@ def _has_nan(value: Any, depth: int = 0) -> bool:
 
 
 def all_finite(values: Any) -> bool:
-    """Whether no number or tensor among ``values`` is NaN, infinite, or beyond a million."""
+    """Whether no number or tensor among ``values`` is NaN, infinite, or beyond a million; and some."""
     for value in values:
         if isinstance(value, Tensor):
             if value.device.type == "meta" or value.is_complex():
                 return False
             plain = value.detach().double()
-            if plain.numel() and not bool((plain.abs() < 1e6).all()):
+            if not plain.numel() or not bool((plain.abs() < 1e6).all()):
                 return False
         elif (isinstance(value, float | int) and not abs(value) < 1e6) or (
             isinstance(value, list | tuple) and not all_finite(value)

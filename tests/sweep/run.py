@@ -15,6 +15,7 @@ import os
 import resource
 import sys
 import tempfile
+import time
 import zlib
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
@@ -38,8 +39,9 @@ def main() -> int:
     """Run the sweep; the exit status is 1 where a fault was found."""
     options = _options()
     names = [name for name in subjects() if name.startswith(tuple(options.only.split(",")))]
+    end = time.time() + options.seconds
     jobs = [
-        (names, min(CHUNK, options.inputs - start), options.seed * 100_003 + start)
+        (names, min(CHUNK, options.inputs - start), options.seed * 100_003 + start, end)
         for start in range(0, options.inputs, CHUNK)
     ]
     rows: list[Row] = []
@@ -61,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--only", default="", help="beginnings of names, such as vae.VAE,gpt")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after so long")
     parser.add_argument("--out", help="a JSON file for the summary")
     return parser.parse_args()
 
@@ -71,9 +74,9 @@ def _begin() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
-def run(job: tuple[list[str], int, int]) -> list[Row]:
+def run(job: tuple[list[str], int, int, float]) -> list[Row]:
     """``count`` calls of the subjects ``names``, drawn by the seed ``number``."""
-    names, count, number = job
+    names, count, number, end = job
     rows: list[Row] = []
 
     @seed(number)
@@ -86,10 +89,10 @@ def run(job: tuple[list[str], int, int]) -> list[Row]:
     )
     @given(st.data())
     def draw(data: st.DataObject) -> None:
-        if len(rows) < count:
+        if len(rows) < count and time.time() < end:
             rows.append(_drawn(data, subjects()[data.draw(st.sampled_from(names))]))
 
-    while len(rows) < count:
+    while len(rows) < count and time.time() < end:
         draw()
     return rows
 
@@ -102,8 +105,8 @@ def _drawn(data: st.DataObject, subject: Subject) -> Row:
     defaults = {name: p.default for name, p in subject.parameters.items() if name not in plain}
     every = {**{n: d for n, d in defaults.items() if d is not subject.parameters[n].empty}, **plain}
     said = []
-    for _ in range(data.draw(st.integers(1, 2)) if every else 0):
-        name = data.draw(st.sampled_from(sorted(every)))
+    some = st.lists(st.sampled_from(sorted(every)), min_size=1, max_size=2, unique=True)
+    for name in data.draw(some) if every else ():
         code, make = data.draw(hostile.change(every[name]))
         with contextlib.suppress(Exception):  # where a change means nothing for this value
             plain[name] = make(every[name])
