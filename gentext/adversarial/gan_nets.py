@@ -212,6 +212,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, following: int, spectral: bool = False) -> None:
         super().__init__()
+        check_counts(width=width, following=following)
         wrap, start = (spectral_norm, nn.Identity()) if spectral else (nn.Identity(), zeros)
         self.skip = nn.Identity() if width == following else wrap(nn.Conv2d(width, following, 1))
         self.branch = nn.Sequential(

@@ -248,7 +248,9 @@ def _fits_sequence(value: Any, kind: Any) -> bool:
     parts, origin = _parts(kind), get_origin(kind)
     if issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(_fits(v, parts[-1]) for v in value.values())
-    if not isinstance(value, Collection | Tensor) or isinstance(value, Mapping | set | bytes):
+    if not isinstance(value, Collection | Tensor):
+        return False
+    if origin is not Collection and isinstance(value, Mapping | set | bytes):
         return False
     if isinstance(value, np.ndarray | Tensor) and value.ndim != 1:
         return False

@@ -84,6 +84,7 @@ class GatedBlock(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dropout: float) -> None:
         super().__init__()
+        check_counts(channels=channels, kernel=kernel)
         self.reach = kernel // 2
         self.down = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
         self.right = nn.Conv2d(channels, 2 * channels, (1, self.reach + 1))

@@ -18,7 +18,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_dropout, chosen
+from gentext.core import check_counts, check_dropout, chosen
 from gentext.core.contract import keep_contract
 from gentext.sequences.attention import Cache, MultiHeadAttention
 
@@ -173,6 +173,7 @@ class Transformer(nn.Module):
         activation: str = "gelu",
     ) -> None:
         super().__init__()
+        check_counts(layers=layers)
         options: dict[str, Any] = {
             "hidden": hidden,
             "dropout": dropout,

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import at_hand, check_counts, check_dropout, whole_numbers
+from gentext.core import at_hand, check_counts, check_dropout, check_number, whole_numbers
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
@@ -59,6 +59,7 @@ class GatedLayer(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
+        check_counts(inputs=inputs, outputs=outputs, kernel=kernel, dilation=dilation)
         self.conv = CausalConv1d(channels, 2 * channels, kernel, dilation)
         self.mix = nn.Conv1d(channels, 2 * channels, 1)
         self.dropout = nn.Dropout(dropout)
@@ -149,6 +150,7 @@ def compress(x: Tensor, mu: float = 255.0) -> Tensor:
 
     Equation: :eq:`eq-gpt-mulaw`
     """
+    check_number("mu", mu, above=0)
     return x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
 
 
@@ -157,6 +159,7 @@ def expand(y: Tensor, mu: float = 255.0) -> Tensor:
 
     Equation: :eq:`eq-gpt-mulaw`
     """
+    check_number("mu", mu, above=0)
     return y.sign() * torch.expm1(y.abs() * math.log1p(mu)) / mu
 
 
