@@ -22,6 +22,7 @@ from torch import Tensor
 
 from gentext.adversarial.objectives import OBJECTIVES, PENALTIES, checked_penalties
 from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 
 State = Float[Tensor, "*n 2"]
 NONE: Mapping[str, float] = {}
@@ -117,3 +118,6 @@ def momentum_roots(eigenvalue: complex, eta: float, momentum: float) -> tuple[co
 def _check_momentum(momentum: float) -> None:
     if not -1 < momentum < 1:
         raise ValueError(f"got momentum={momentum}; give a number between -1 and 1")
+
+
+keep_contract(globals())

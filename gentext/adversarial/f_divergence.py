@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Scalar
 
 Probabilities = Float[Tensor, "k"]
@@ -186,3 +187,6 @@ def _check_distributions(p: Tensor, q: Tensor) -> None:
                 f"got a distribution with sum {total:g} and least value {least:g}; probabilities "
                 "are at least 0 and sum to 1: p / p.sum()"
             )
+
+
+keep_contract(globals())

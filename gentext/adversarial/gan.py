@@ -13,7 +13,6 @@ Source: Goodfellow et al., NeurIPS 2014; the objectives as in ``objectives``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,9 +35,14 @@ from gentext.core import (
     check_counts,
     check_examples,
     check_labels,
+    check_number,
     chosen,
     evaluating,
+    if_given,
+    in_evaluation,
+    whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 
 
@@ -113,7 +117,7 @@ class GAN(Model):
 
     def critic_loss(self, x: Batch, *labels: Tensor) -> Scalar:
         """The objective's loss of the critic on data and as many samples, and the penalties."""
-        x = self._inner(x)
+        x, labels = self._inner(x), _whole(labels)
         with torch.no_grad():
             fake = self.generator(self._codes(len(x), x), *labels).to(x.dtype)
         both, twice = torch.cat([x, fake]), [torch.cat([y, y]) for y in labels]
@@ -140,7 +144,7 @@ class GAN(Model):
 
     def generator_loss(self, x: Batch, *labels: Tensor) -> Scalar:
         """The objective's loss of the generator on as many samples as there are examples."""
-        x = self._inner(x)
+        x, labels = self._inner(x), _whole(labels)
         fake = self.generator(self._codes(len(x), x), *labels)
         # the critic's weights as constants: of them no gradient is asked
         fixed = {name: p.detach() for name, p in self.critic.named_parameters()}
@@ -165,17 +169,19 @@ class GAN(Model):
 
     def score(self, x: Batch, y: Labels | None = None) -> PerExample:
         """The critic's value of each example, (n,)."""
-        labels = () if y is None else (y,)
+        labels = _whole(if_given(y))
         self.check(x, *labels)
         with evaluating(self.critic):
             return _judged(self.critic(self._inner(x), *labels), x)
 
+    @in_evaluation
     def decode(self, z: Codes, y: Labels | None = None) -> Batch:
         """The examples of codes, with labels where the model has them."""
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise ValueError(f"got codes {tuple(z.shape)}; this model needs (n, {self.latent})")
-        _check_given(() if y is None else (y,), len(z), self.classes)
-        return self._outer(self.generator(z, *(() if y is None else (y,))))
+        labels = _whole(if_given(y))
+        _check_given(labels, len(z), self.classes)
+        return self._outer(self.generator(z, *labels))
 
     def sample(
         self,
@@ -190,8 +196,7 @@ class GAN(Model):
         Codes are multiplied by ``temperature``: below 1, samples are more alike, and often better.
         """
         check_count("n", n)
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"got temperature={temperature}; give a finite number, 0 or more")
+        check_number("temperature", temperature, least=0)
         like = next(self.generator.parameters())
         z = temperature * self._codes(n, like, generator)
         if y is None and self.classes:
@@ -279,6 +284,11 @@ def _sides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _whole(labels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Labels as int64, from any integers."""
+    return tuple(whole_numbers(y, "labels") for y in labels)
+
+
 def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:
     if len(labels) != bool(classes):
         raise ValueError(
@@ -287,3 +297,6 @@ def _check_given(labels: Sequence[Tensor], n: int, classes: int) -> None:
         )
     for y in labels:
         check_labels(y, n, classes)
+
+
+keep_contract(globals())

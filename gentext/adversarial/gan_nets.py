@@ -29,6 +29,7 @@ from torch.nn.utils import parametrize
 
 from gentext.adversarial.spectral import SpectralNorm, spectral_norm
 from gentext.core import check_count, check_counts, evaluating, plain_precision
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample
 from gentext.nn.nets import zeros
 
@@ -211,6 +212,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, following: int, spectral: bool = False) -> None:
         super().__init__()
+        check_counts(width=width, following=following)
         wrap, start = (spectral_norm, nn.Identity()) if spectral else (nn.Identity(), zeros)
         self.skip = nn.Identity() if width == following else wrap(nn.Conv2d(width, following, 1))
         self.branch = nn.Sequential(
@@ -297,3 +299,6 @@ def _resolutions(
             f"{SMALLEST} are; use 'residual' or 'mlp'"
         )
     return halvings, (height, width)
+
+
+keep_contract(globals())

@@ -24,6 +24,7 @@ from torch.nn.functional import relu, softplus
 
 from gentext.adversarial.f_divergence import DIVERGENCES, Divergence
 from gentext.core import at_least_single, chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -214,3 +215,6 @@ def checked_penalties(given: Mapping[str, float]) -> dict[str, float]:
         if not 0 <= weight < math.inf:
             raise ValueError(f"got a weight of {weight} for penalty {name!r}; give 0 or more")
     return {name: float(weight) for name, weight in given.items() if weight}
+
+
+keep_contract(globals())

@@ -13,6 +13,7 @@ from torch import nn
 
 from gentext.adversarial import gan_nets as nets
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 
 NETS: dict[str, tuple[type[nets.Generator], type[nets.Critic]]] = {
     "mlp": (nets.MLPGenerator, nets.MLPCritic),
@@ -70,3 +71,6 @@ def _own(key: str, value: Any, place: int) -> Any:
     if len(value) != 2:
         raise ValueError(f"got {key}={value!r}; give a number, or a pair: generator and critic")
     return value[place]
+
+
+keep_contract(globals())

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gentext.core import plain_precision
+from gentext.core import check_count, plain_precision
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Scalar
 
 
@@ -29,6 +30,7 @@ def power_iteration(weight: Flat, u: Tensor, steps: int = 1) -> tuple[Tensor, Te
 
     Equation: :eq:`eq-gan-specnorm`
     """
+    check_count("steps", steps)
     for _ in range(steps):
         v = F.normalize(weight.T @ u, dim=0)
         u = F.normalize(weight @ v, dim=0)
@@ -75,3 +77,6 @@ def spectral_norm(layer: nn.Module) -> nn.Module:
     weight: Any = layer.weight
     parametrize.register_parametrization(layer, "weight", SpectralNorm(weight))
     return layer
+
+
+keep_contract(globals())

@@ -22,11 +22,15 @@ from gentext.core.checks import (
     check_grey_levels,
     check_heads,
     check_labels,
+    check_number,
+    check_tensor,
     check_tokens,
     chosen,
     grey_levels,
     if_given,
     is_finite,
+    true_or_false,
+    whole_numbers,
 )
 from gentext.core.draws import (
     draw_noise,
@@ -35,5 +39,5 @@ from gentext.core.draws import (
     stratified,
     stratified_levels,
 )
-from gentext.core.model import Model
-from gentext.core.modes import at_least_single, evaluating, plain_precision
+from gentext.core.model import Model, plain
+from gentext.core.modes import at_least_single, evaluating, in_evaluation, plain_precision

@@ -10,12 +10,23 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Collection, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from gentext.core.contract import keep_contract
+
+LARGEST_COUNT = 10**9
+BOUNDS = {
+    "at least": operator.ge,
+    "above": operator.gt,
+    "at most": operator.le,
+    "below": operator.lt,
+}
 
 
 def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
@@ -23,18 +34,22 @@ def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
 
     Raises ValueError for a name that is not there, with all that are and the nearest of them.
     """
+    if not isinstance(table, Collection):
+        raise ValueError(f"got a table of type {type(table).__name__}; give the names there are")
     if isinstance(name, str) and name in table:
         return table[name] if isinstance(table, Mapping) else name
     near = difflib.get_close_matches(name, table, 1) if isinstance(name, str) else []
     meant = f"did you mean {near[0]!r}? " if near else ""
-    there = f"choose one of {', '.join(table)}" if table else "there are none"
+    there = f"choose one of {', '.join(map(str, table))}" if table else "there are none"
     raise ValueError(f"unknown {kind} {name!r}: {meant}{there}")
 
 
 def check_count(name: str, number: Any, least: int = 1) -> None:
-    """Raise ValueError unless ``number`` is a whole number, ``least`` or more."""
+    """Raise ValueError unless ``number`` is a whole number from ``least`` to a billion."""
     if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
         raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
+    if number > LARGEST_COUNT:
+        raise ValueError(f"got {name}={number!r}; {name} must be at most {LARGEST_COUNT:,}")
 
 
 def check_counts(least: int = 1, **counts: Any) -> None:
@@ -43,10 +58,28 @@ def check_counts(least: int = 1, **counts: Any) -> None:
         check_count(name, number, least)
 
 
+def check_number(
+    name: str,
+    number: Any,
+    *,
+    least: float | int | None = None,
+    most: float | int | None = None,
+    above: float | int | None = None,
+    below: float | int | None = None,
+) -> None:
+    """Raise ValueError unless ``number`` is real, finite, and within the bounds that are given."""
+    real = isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
+    given = {"at least": least, "above": above, "at most": most, "below": below}
+    bounds = {words: float(bound) for words, bound in given.items() if bound is not None}
+    if real and all(BOUNDS[words](float(number), bound) for words, bound in bounds.items()):
+        return
+    allowed = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items())
+    raise ValueError(f"got {name}={number!r}; {name} must be {allowed or 'a finite number'}")
+
+
 def check_dropout(dropout: float) -> None:
     """Raise ValueError unless ``dropout`` is a probability below one."""
-    if not 0 <= dropout < 1:
-        raise ValueError(f"got dropout={dropout}; it must be at least 0 and below 1")
+    check_number("dropout", dropout, least=0, below=1)
 
 
 def check_heads(width: int, heads: int, rotary: bool = False) -> None:
@@ -89,6 +122,7 @@ def check_examples(
     x: Tensor, shape: tuple[int, ...], low: float = -math.inf, high: float = math.inf
 ) -> None:
     """Raise ValueError unless ``x`` is a floating-point batch (n, *shape) within [low, high]."""
+    check_tensor(x, "examples")
     if tuple(x.shape[1:]) != shape or len(x) == 0:
         raise ValueError(
             f"got a batch of shape {tuple(x.shape)}, but this model was built for "
@@ -108,24 +142,52 @@ def check_examples(
         )
 
 
-def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> None:
-    """Raise ValueError unless ``y`` are ``n`` class indices from ``least`` to ``classes`` − 1.
+def check_tensor(x: Any, what: str) -> None:
+    """Raise ValueError unless ``x``, which is called ``what``, is a tensor."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"got {what} as {type(x).__name__}; give a tensor: torch.as_tensor(...)")
+
+
+def whole_numbers(x: Tensor, what: str) -> Tensor:
+    """``x`` as int64, from any integers; ValueError for anything else, such as bool or floats."""
+    check_tensor(x, what)
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(
+            f"got {what} of {x.dtype}, but they must be integers: {what}.long(), if they are"
+        )
+    return x.long()
+
+
+def true_or_false(mask: Tensor, what: str = "mask") -> Tensor:
+    """``mask`` as bool, from any numbers that are 0 or 1; ValueError for anything else."""
+    check_tensor(mask, what)
+    if mask.dtype == torch.bool:
+        return mask
+    if at_hand(mask) and bool(((mask != 0) & (mask != 1)).any()):
+        raise ValueError(f"got a {what} with other values than True and False, or 1 and 0")
+    return mask.bool()
+
+
+def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> Tensor:
+    """``y`` as int64; ValueError unless ``n`` class indices from ``least`` to ``classes`` − 1.
 
     They are looked at on every device, for on some a wrong index ends the program.
     """
-    if y.dtype != torch.int64 or tuple(y.shape) != (n,):
+    y = whole_numbers(y, "labels")
+    if tuple(y.shape) != (n,):
         raise ValueError(
-            f"got labels of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} "
-            "integers: y.long()"
+            f"got labels of shape {tuple(y.shape)}, but {n} examples need {n} integers of shape "
+            f"({n},): give one for each, such as y.flatten() or y.expand({n})"
         )
-    if y.device.type == "meta" or torch.compiler.is_compiling():
-        return
+    if y.device.type == "meta" or torch.compiler.is_compiling() or not n:
+        return y
     low, high = (int(v) for v in y.aminmax())
     if low < least or high >= classes:
         raise ValueError(
             f"got label {low if low < least else high}, but this model was built for {classes} "
             f"classes: labels run from {least} to {classes - 1}"
         )
+    return y
 
 
 def check_tokens(
@@ -134,33 +196,38 @@ def check_tokens(
     *,
     least: int = 0,
     most: int | None = None,
+    rows: int = 0,
     what: str = "tokens",
-) -> None:
-    """Raise ValueError unless ``tokens`` (n, t) are whole numbers from 0 to ``vocab_size`` − 1.
+) -> Tensor:
+    """``tokens`` (n, t) as int64; ValueError unless they are from 0 to ``vocab_size`` − 1.
 
     Arguments:
-        least, most: bounds of t (None: none above); what: the word for them in the error.
+        least, most: bounds of t (None: none above); rows: the least n; what: the word for them in
+            the error.
     """
-    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
+    tokens = whole_numbers(tokens, what)
+    if tokens.ndim != 2:
         raise ValueError(
-            f"got {what} of {tokens.dtype} and shape {tuple(tokens.shape)}, but they must be whole "
-            "numbers of shape (n, t): encode the text first"
+            f"got {what} of shape {tuple(tokens.shape)}, but they must be of shape (n, t): one "
+            "text alone is tokens[None]"
         )
     n, t = tokens.shape
-    if t < least or (most is not None and t > most):
+    if n < rows or t < least or (most is not None and t > most):
         room = f"at least {least}" if most is None else f"{least} to {most}"
         raise ValueError(
-            f"got {n} rows of {t} {what}, but this model reads {room}: cut them, or build it with "
-            "a longer context"
+            f"got {n} rows of {t} {what}, but this model reads {room}"
+            + (f" in at least {rows} row" if n < rows else "")
+            + ": cut them, or build it with a longer context"
         )
     if not at_hand(tokens) or not tokens.numel():
-        return
+        return tokens
     low, high = (int(token) for token in tokens.aminmax())
     if low < 0 or high >= vocab_size:
         raise ValueError(
             f"got {what} from {low} to {high}, but this vocabulary is 0 to {vocab_size - 1}: use "
             "the tokenizer that the model was trained with"
         )
+    return tokens
 
 
 def grey_levels(x: Tensor, levels: int) -> Tensor:
@@ -169,7 +236,7 @@ def grey_levels(x: Tensor, levels: int) -> Tensor:
     if not x.is_floating_point():
         raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
     k = (x * (levels - 1)).round()
-    if at_hand(x):
+    if at_hand(x) and x.numel():
         off = float((x * (levels - 1) - k).abs().max())
         if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
             raise ValueError(
@@ -181,10 +248,12 @@ def grey_levels(x: Tensor, levels: int) -> Tensor:
 
 def check_grey_levels(levels: int) -> None:
     """Raise ValueError unless there are two grey levels at least."""
-    if levels < 2:
-        raise ValueError(f"got levels={levels}; there are at least 2")
+    check_count("levels", levels, 2)
 
 
 def if_given(y: Tensor | None) -> tuple[Tensor, ...]:
     """``y`` as the rest of a batch, which has nothing where there are no labels or prompts."""
     return () if y is None else (y,)
+
+
+keep_contract(globals())

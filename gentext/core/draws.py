@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gentext.core.checks import chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample
 
 NOISES = ("rademacher", "normal")
@@ -71,3 +72,6 @@ def stratified_levels(x: Batch, count: int, generator: torch.Generator | None = 
     """
     times = stratified(x, generator, dtype=torch.get_default_dtype())
     return (count * times).long().clamp(max=count - 1)
+
+
+keep_contract(globals())

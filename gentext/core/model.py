@@ -5,29 +5,40 @@ So whatever wraps a model for several devices also synchronises its gradients.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
+
+from gentext.core.checks import chosen
+from gentext.core.contract import plain
 
 
 class Model(nn.Module):
     """A trainable model; calling it on a batch gives its training loss (a scalar, nats or as said).
 
     Subclasses define ``loss(...)`` with the arguments that a batch of theirs has. What their
-    constructor was given is kept in ``arguments``, by name, from which a checkpoint rebuilds them;
-    numbers of NumPy become Python's there.
+    constructor was given is kept in ``arguments``, by name, from which a checkpoint rebuilds them.
+    Numbers of NumPy and of tensors reach constructor and ``arguments`` as Python's.
+
+    What a network itself says (``logits``, ``features``) is in the mode the model is in, for losses
+    are made of it; all other methods compute in evaluation mode and leave the model as it was.
     """
 
     loss: Callable[..., Tensor]
     arguments: dict[str, Any]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _with_plain_numbers(cls.__init__)  # type: ignore[method-assign]
+
     def __new__(cls, *unnamed: Any, **named: Any) -> Model:
         self = super().__new__(cls)
         given = {**dict(zip(_names(cls, len(unnamed)), unnamed, strict=True)), **named}
-        object.__setattr__(self, "arguments", {name: _plain(v) for name, v in given.items()})
+        object.__setattr__(self, "arguments", {name: plain(v) for name, v in given.items()})
         return self
 
     def turns(self) -> dict[str, Iterable[nn.Parameter]]:
@@ -50,6 +61,8 @@ class Model(nn.Module):
 
     def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
         """The loss named ``turn`` on a batch."""
+        if not isinstance(turn, str) or not callable(getattr(self, turn, None)):
+            chosen("loss", turn, self.turns())
         return getattr(self, turn)(*batch)
 
 
@@ -68,8 +81,11 @@ def _names(kind: type[Model], count: int) -> list[str]:
     return names[:count]
 
 
-def _plain(value: Any) -> Any:
-    """Numbers of NumPy as Python's, also in a list or tuple; all else as it is."""
-    if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
-    return value.item() if isinstance(value, np.generic) else value
+def _with_plain_numbers(init: Callable[..., None]) -> Callable[..., None]:
+    """The constructor, whose arguments are made ``plain`` before it sees them."""
+
+    @functools.wraps(init)
+    def made(self: Model, *unnamed: Any, **named: Any) -> None:
+        init(self, *map(plain, unnamed), **{name: plain(v) for name, v in named.items()})
+
+    return made

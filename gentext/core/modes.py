@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from gentext.core.contract import keep_contract
+
+Given = ParamSpec("Given")
+Self = TypeVar("Self", bound=nn.Module)
+Result = TypeVar("Result")
 
 
 def plain_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -26,9 +33,32 @@ def at_least_single(x: Tensor) -> Tensor:
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode for a while; afterwards each part is in the mode it had."""
     were = [module for module in model.modules() if module.training]
-    model.eval()
+    if were:
+        model.eval()
+    for module in were:  # of recurrent layers cuDNN knows a gradient in training mode only, which
+        if isinstance(module, nn.RNNBase) and not module.dropout and torch.is_grad_enabled():
+            module.training = True  # without dropout computes the same
     try:
         yield
     finally:
         for module in were:
             module.training = True
+
+
+def in_evaluation(
+    method: Callable[Concatenate[Self, Given], Result],
+) -> Callable[Concatenate[Self, Given], Result]:
+    """A method that is computed in evaluation mode, with gradients where they are asked for.
+
+    It is for what is known of a trained model, and not for what its loss is made of.
+    """
+
+    @functools.wraps(method)
+    def evaluated(self: Self, /, *args: Given.args, **named: Given.kwargs) -> Result:
+        with evaluating(self):
+            return method(self, *args, **named)
+
+    return evaluated
+
+
+keep_contract(globals())

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.data import files, sources, toys
 from gentext.data.download import download as download_archive
 from gentext.data.sources import SOURCES, Source
@@ -276,3 +277,6 @@ def _toy(name: str, source: Source, root: str | Path | None) -> Dataset:
         source=source.made,
         **splits,
     )
+
+
+keep_contract(globals())

@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from gentext.core.contract import keep_contract
 from gentext.data.files import is_whole
 from gentext.data.sources import Archive, RemoteFile
 
@@ -163,3 +164,6 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
             yield chunk
     except (OSError, http.client.HTTPException) as error:
         raise MirrorError(f"cut off ({error})") from error
+
+
+keep_contract(globals())

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from gentext.core.contract import keep_contract
 from gentext.data.sources import SOURCES, RemoteFile, Source
 
 BUNDLED = Path(__file__).parents[1] / "datasets"
@@ -192,3 +193,6 @@ def _check_arrays(source: Source, path: Path, read: Splits) -> None:
         raise ValueError(
             f"{path} needs notes of {NOTES} columns: code points, style, English and Chinese name"
         )
+
+
+keep_contract(globals())

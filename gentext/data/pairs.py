@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 
 Pair = tuple[str, str]
 
@@ -328,3 +329,6 @@ def _below_ten_thousand(n: int) -> str:
 
 def _ending(day: int) -> str:
     return "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+
+
+keep_contract(globals())

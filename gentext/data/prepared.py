@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
 from gentext.tokens.tokenizer import CHINESE, BPETokenizer, CharTokenizer, WordTokenizer, rows
@@ -159,3 +160,6 @@ def captions(*, language: str = "both", style: str = "both", length: int = PROMP
         x = getattr(dataset, split)[0]
         splits[split] = (x[torch.tensor(kept)], rows(fitted, names, length))
     return replace(dataset, classes=(), tokenizer=fitted, notes=notes, **splits)
+
+
+keep_contract(globals())

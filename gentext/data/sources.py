@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gentext.core.contract import keep_contract
 from gentext.data import toys
 
 TENSORS = ("images", "table", "points")  # kinds of sources that become tensors
@@ -297,3 +298,6 @@ SOURCES: dict[str, Source] = {
         sha256="3db2fc11c053ca774a207d8823f6df9b8d5b88b91fa21b758e1025dd188088ff",
     ),
 }
+
+
+keep_contract(globals())

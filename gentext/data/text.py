@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.data import pairs as rules
 from gentext.data import sources
 from gentext.data.dataset import Dataset
@@ -259,3 +260,6 @@ SPLITTERS = {"stream": _cut, "lines": _split_poems, "pairs": _split_pairs}  # by
 def _made_pairs() -> dict[str, Any]:
     made = [(pair, None) for pair in rules.make(22_000, seed=0)]
     return {"train": made[:20_000], "validation": made[20_000:21_000], "test": made[21_000:]}
+
+
+keep_contract(globals())

@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, PerExample
 
 NODES = 256  # of the quadrature along a curve
@@ -210,3 +211,6 @@ TOYS = {
     "pinwheel": Toy(5, _draw_pinwheel, _score_pinwheel),
     "swiss-roll": Toy(0, _draw_roll, _score_roll),
 }
+
+
+keep_contract(globals())

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
 from gentext.denoising.schedule import Level, snr_weight
 from gentext.nn.distributions import kl_normal
@@ -112,3 +113,6 @@ def pointwise_nll(
     gain = dims / (1 + gamma) - error  # over what is best for N(0, I)
     area = torch.trapezoid(gamma * gain, log_snr, dim=0)
     return dims / 2 * math.log(2 * math.pi * math.e) - area / 2
+
+
+keep_contract(globals())

@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_counts, check_labels
+from gentext.core import check_counts, check_labels, check_number, whole_numbers
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -95,6 +96,7 @@ class Conditions:
 
         Guidance needs ``y`` of a model that was trained with them, or a classifier.
         """
+        check_number("guidance", guidance)
         if y is not None:
             self.check(y, len(y))
         elif guidance and not by_classifier:
@@ -114,6 +116,7 @@ class Conditions:
             return ()
         if y is None:
             return (self.nothing(n, device),)
+        y = whole_numbers(y, "prompts" if self.vocab_size else "labels")
         return (self.partly_hidden(y),) if hide else (y,)
 
     def nothing(self, n: int, device: torch.device) -> Given:
@@ -275,10 +278,11 @@ class Condition(Conditioning):
 
 def check_prompts(y: Tensor, n: int, vocab_size: int) -> None:
     """Raise ValueError unless ``y`` are ``n`` rows of tokens from 0 to ``vocab_size`` − 1."""
-    if y.dtype not in (torch.int32, torch.int64) or y.dim() != 2 or len(y) != n:
+    y = whole_numbers(y, "prompts")
+    if y.dim() != 2 or len(y) != n:
         raise ValueError(
-            f"got prompts of {y.dtype} and shape {tuple(y.shape)}, but {n} examples need {n} rows "
-            f"of token numbers, where {PAD} fills rows up: y.long()"
+            f"got prompts of shape {tuple(y.shape)}, but {n} examples need {n} rows of token "
+            f"numbers, where {PAD} fills rows up"
         )
     if y.device.type == "meta" or torch.compiler.is_compiling() or not y.numel():
         return
@@ -288,3 +292,6 @@ def check_prompts(y: Tensor, n: int, vocab_size: int) -> None:
             f"got token {low if low < 0 else high}, but this model reads {vocab_size} tokens: they "
             f"run from 0 to {vocab_size - 1}, where {PAD} fills rows up"
         )
+
+
+keep_contract(globals())

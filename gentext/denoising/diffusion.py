@@ -30,7 +30,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, chosen, evaluating, grey_levels, if_given
+from gentext.core import (
+    Model,
+    check_count,
+    check_examples,
+    check_grey_levels,
+    chosen,
+    evaluating,
+    grey_levels,
+    if_given,
+    in_evaluation,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising import bound
@@ -88,6 +99,9 @@ class Diffusion(Model):
     ) -> None:
         super().__init__()
         self.arguments = {"net": net, "schedule": schedule} | self.arguments
+        if levels is not None:
+            check_grey_levels(levels)
+        check_count("steps", steps, 2)
         self.shape, self.grey = tuple(shape), levels
         self.predict = chosen("prediction", predict, PREDICTIONS)
         self.weighting = chosen("weighting", weighting, WEIGHTINGS)
@@ -125,12 +139,17 @@ class Diffusion(Model):
         k = ((x_0 + 1) / 2 * (self.grey - 1)).round().clamp(0, self.grey - 1)
         return k / (self.grey - 1)
 
+    @in_evaluation
     def denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
-        """The x_0 that the network predicts from x_t at the levels t, in the mode that it is in."""
+        """The x_0 that the network predicts from x_t at the levels t."""
+        return self._denoise(x_t, t, y)
+
+    def _denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
+        """The same in the mode that the network is in."""
         if len(x_t) > EXAMPLES_PER_PASS and not torch.is_grad_enabled():
             batch = (x_t, t, *if_given(y))
             parts = zip(*(rows.split(EXAMPLES_PER_PASS) for rows in batch), strict=True)
-            return torch.cat([self.denoise(*part) for part in parts])
+            return torch.cat([self._denoise(*part) for part in parts])
         level = self.schedule.at(t, len(self.shape))
         return to_x0(self.predict, self._predicted(x_t, t, y), x_t, level)
 
@@ -181,13 +200,14 @@ class Diffusion(Model):
         x_0, levels = self.from_data(x), []
         for low, high in pairwise(bound.ranges(first, len(self.schedule), terms)):
             t = low + stratified_levels(x, high - low, generator)
-            levels.append((high - low) * self.level_kl(x, t, y, generator=generator))
+            levels.append((high - low) * self._level_kl(x, t, y, generator))
         return Terms(
             bound.prior_kl(x_0, self.schedule.at(len(self.schedule) - 1)),
             torch.stack(levels).sum(0),
             self._reconstruction(x_0, first, generator),
         )
 
+    @in_evaluation
     def level_kl(
         self,
         x: Batch,
@@ -200,8 +220,11 @@ class Diffusion(Model):
 
         Equation: :eq:`eq-diff-snr`
         """
+        return self._level_kl(x, t, y, generator)
+
+    def _level_kl(self, x: Batch, t: Labels, y: Given | None, generator: Any) -> PerExample:
         x_0, level = self.from_data(x), self.schedule.at(t, len(self.shape))
-        predicted = self.denoise(q_sample(x_0, normal_like(x_0, generator), level), t, y)
+        predicted = self._denoise(q_sample(x_0, normal_like(x_0, generator), level), t, y)
         if self.grey is not None and not self.training:
             predicted = predicted.clamp(-1, 1)  # never farther from x_0, which is in there
         return bound.step_kl(x_0, predicted, self.schedule.at(t), self.schedule.at(t - 1))
@@ -275,6 +298,7 @@ class Diffusion(Model):
         ``eta`` is the share of noise of "ddim" and "dpm++", ``spacing`` that of ``time_steps``, the
         ``options`` those of ``denoiser``.
         """
+        check_count("n", n)
         if y is not None:
             self.conditions.check(y, n)
         like = next(self.parameters()).new_empty((n, *self.shape))
@@ -301,13 +325,8 @@ class Diffusion(Model):
         ``classifier`` gives log p(y | x_t) for x_t and a level number.
         """
         self.conditions.check_steering(y, guidance, classifier is not None)
-
-        def denoise(x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-            with evaluating(self):
-                return self.denoise(x_t, t, y)
-
         clip = clip if self.grey is not None else "none"
-        return steered(denoise, self.schedule, y, guidance, classifier, clip)
+        return steered(self.denoise, self.schedule, y, guidance, classifier, clip)
 
     @torch.no_grad()
     def inpaint(
@@ -333,3 +352,6 @@ class Diffusion(Model):
             repeats=repeats,
         )
         return self.to_data(drawn)
+
+
+keep_contract(globals())

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core.checks import check_counts, check_dropout, check_heads
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
 from gentext.denoising.conditions import Conditioning, Text
 from gentext.nn.nets import zeros
@@ -199,3 +200,6 @@ def check_dit(
         )
     check_heads(width, heads)
     check_dropout(dropout)
+
+
+keep_contract(globals())

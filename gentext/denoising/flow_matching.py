@@ -28,10 +28,11 @@ from gentext.core import (
     check_examples,
     check_finite,
     chosen,
-    evaluating,
+    in_evaluation,
     normal_like,
     stratified,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.conditions import Conditions, Given
 from gentext.denoising.dit import DiT
@@ -131,6 +132,7 @@ class FlowMatching(Model):
         eps = torch.randn_like(x)
         return eps[optimal_order(x, eps, y)] if self.coupling == "ot" else eps
 
+    @in_evaluation
     def velocity(
         self, x_t: Batch, t: Tensor | float, y: Given | None = None, *, guidance: float = 0.0
     ) -> Batch:
@@ -143,11 +145,10 @@ class FlowMatching(Model):
         return cfg(u, self.velocity(x_t, t), guidance) if guidance else u
 
     def _field(self, y: Given | None, guidance: float = 0.0) -> Callable[[Tensor, float], Tensor]:
-        """The velocity without dropout, which is seen to be finite."""
+        """The velocity, which is seen to be finite."""
 
         def u(x_t: Tensor, t: float) -> Tensor:
-            with evaluating(self):
-                slope = self.velocity(x_t, t, y, guidance=guidance)
+            slope = self.velocity(x_t, t, y, guidance=guidance)
             check_finite(slope, f"velocities at t = {t:.3g}", UNSTABLE)
             return slope
 
@@ -275,3 +276,6 @@ class ImageFlowMatching(Dequantized):
         """Raise ValueError for images of another shape or number of levels, or other labels."""
         super().check(x)
         self.flow.check(x, *labels)
+
+
+keep_contract(globals())

@@ -14,7 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gentext.core import check_count, chosen
+from gentext.core import check_count, chosen, true_or_false
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
 from gentext.denoising.samplers import Denoiser, Draw, ddpm_step
 from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
@@ -112,6 +113,13 @@ def inpaint(
     Source: Lugmayr et al., CVPR 2022.
     """
     check_count("repeats", repeats)
+    try:
+        mask = true_or_false(mask).expand(known.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"got a mask of shape {tuple(mask.shape)} for examples {tuple(known.shape)}; give True "
+            "or False for each value, or for each place, as in (n, 1, h, w)"
+        ) from None
     x = draw(known)
     for number, following in pairwise([*levels, -1]):
         t, s = schedule.at(number), schedule.at(following)
@@ -122,3 +130,6 @@ def inpaint(
             if again > 1 and following >= 0:
                 x = renoise(x, s, t, draw(x))
     return x
+
+
+keep_contract(globals())

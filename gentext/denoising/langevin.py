@@ -21,7 +21,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gentext.core import check_finite, chosen, normal_like
+from gentext.core import check_count, check_finite, check_number, chosen, normal_like
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
 from gentext.denoising.schedule import Level
 from gentext.flows.continuous import Velocity
@@ -131,10 +132,11 @@ class VE(LinearSDE):
 def time_grid(process: LinearSDE, steps: int, end: float, spacing: str = "log-snr") -> list[float]:
     """``steps`` + 1 falling times from 1 to ``end``, even in log SNR or in time."""
     chosen("spacing", spacing, SPACINGS)
-    if steps < 1 or not 0 < end < 1:
+    check_count("steps", steps)
+    if not 0 < end < 1:
         raise ValueError(
-            f"got steps={steps} and end={end}; take at least 1 step, and end between 0 and 1: at "
-            "t = 0 there is no noise, and the score may be infinite"
+            f"got end={end}; it must be between 0 and 1: at t = 0 there is no noise, and the score "
+            "may be infinite"
         )
     shares = [k / steps for k in range(1, steps)]
     if spacing == "time":
@@ -211,6 +213,8 @@ def annealed_langevin(
 
     Source: Song and Ermon, NeurIPS 2019.
     """
+    check_count("repeats", repeats)
+    check_number("rate", rate, above=0)
     for t, s in pairwise(time_grid(process, steps, end)):
         level = process.at(s)
         x = level.alpha / process.at(t).alpha * x
@@ -246,11 +250,9 @@ def reverse_path(
 
     Equation: :eq:`eq-sde-reverse`
     """
-    if eta < 0 or corrector < 0 or not snr > 0:
-        raise ValueError(
-            f"got eta={eta}, corrector={corrector}, snr={snr}; the first two are at least 0 and "
-            "the last is above 0"
-        )
+    check_number("eta", eta, least=0)
+    check_count("corrector", corrector, 0)
+    check_number("snr", snr, above=0)
     yield x
     for t, s in pairwise(time_grid(process, steps, end, spacing)):
         f, g2 = process.rates(t)
@@ -294,3 +296,6 @@ def finite_score(score: Tensor, t: float | None = None) -> Tensor:
 def _check_range(low: float, high: float, name: str) -> None:
     if not 0 < low < high < math.inf:
         raise ValueError(f"got {name} from {low} to {high}; they are above 0, and rise")
+
+
+keep_contract(globals())

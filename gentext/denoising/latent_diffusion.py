@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from gentext.core import Density, Model, at_least_single, check_examples, evaluating, if_given
+from gentext.core.contract import keep_contract
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.conditions import Given, conditions_of
@@ -322,3 +323,6 @@ def _check_prior(diffusion: Any, latents: tuple[int, ...]) -> None:
         )
     if isinstance(diffusion, Diffusion) and diffusion.grey is not None:
         raise ValueError("codes have no grey levels: build the Diffusion with levels=None")
+
+
+keep_contract(globals())

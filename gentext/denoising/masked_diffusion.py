@@ -28,7 +28,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gentext.core import Model, check_count, check_counts, evaluating
+from gentext.core import (
+    Model,
+    check_count,
+    check_counts,
+    check_dropout,
+    check_heads,
+    check_tokens,
+    evaluating,
+    in_evaluation,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample, Scalar, Tokens
 from gentext.denoising import masking
 from gentext.denoising.masking import Order
@@ -63,6 +73,8 @@ class MaskedDiffusion(Model):
     ) -> None:
         super().__init__()
         check_counts(vocab_size=vocab_size, context=context, layers=layers)
+        check_heads(width, heads)
+        check_dropout(dropout)
         if grid is not None and (len(grid) != 2 or math.prod(grid) != context or min(grid) < 1):
             raise ValueError(
                 f"got grid={tuple(grid)}; it must be rows and columns of context={context} places"
@@ -104,8 +116,7 @@ class MaskedDiffusion(Model):
 
         Equation: :eq:`eq-diff-mask`
         """
-        self.check(tokens)
-        return -self._bound(tokens.long(), 1).mean() / tokens.shape[1]
+        return -self._bound(self._checked(tokens), 1).mean() / tokens.shape[1]
 
     def elbo(
         self,
@@ -126,11 +137,11 @@ class MaskedDiffusion(Model):
 
         Equation: :eq:`eq-diff-mask`
         """
-        self.check(tokens)
+        tokens = self._checked(tokens)
         check_count("draws", draws)
         p_k = None if steps is None else masking.counts(tokens.shape[1], steps, schedule)
         with evaluating(self):
-            return self._bound(tokens.long(), draws, p_k, generator)
+            return self._bound(tokens, draws, p_k, generator)
 
     def _bound(
         self, tokens: Tokens, draws: int, p_k: Tensor | None = None, generator: Any = None
@@ -140,18 +151,29 @@ class MaskedDiffusion(Model):
         Equation: :eq:`eq-diff-mask`
         """
         masks = masking.draw_masks(tokens, draws, p_k, generator)
-        return torch.stack([self.term(tokens, masked) for masked in masks]).mean(0)
+        return torch.stack([self._term(tokens, masked) for masked in masks]).mean(0)
 
+    @in_evaluation
     def term(self, tokens: Tokens, masked: Bool[Tensor, "n t"]) -> PerExample:
         """L times the mean over M, where ``masked``, of log p(x_i | x_{∖M}), in nats.
 
         Equation: :eq:`eq-diff-mask`
         """
+        tokens = self._checked(tokens)
+        if masked.dtype != torch.bool or masked.shape != tokens.shape or not masked.any(1).all():
+            raise ValueError(
+                f"got masked of {masked.dtype} and shape {tuple(masked.shape)} for tokens "
+                f"{tuple(tokens.shape)}; give True or False for each, True in every row"
+            )
+        return self._term(tokens, masked)
+
+    def _term(self, tokens: Tokens, masked: Bool[Tensor, "n t"]) -> PerExample:
+        """The same in the mode that the network is in."""
         if len(tokens) > EXAMPLES_PER_PASS and not torch.is_grad_enabled():
             parts = zip(
                 tokens.split(EXAMPLES_PER_PASS), masked.split(EXAMPLES_PER_PASS), strict=True
             )
-            return torch.cat([self.term(*part) for part in parts])
+            return torch.cat([self._term(*part) for part in parts])
         logits = self.logits(tokens.masked_fill(masked, self.mask))
         targets = tokens.masked_fill(~masked, -1).flatten()
         nats = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="none")
@@ -165,8 +187,7 @@ class MaskedDiffusion(Model):
 
         Equation: :eq:`eq-conn-oaarm`
         """
-        self.check(tokens)
-        tokens = tokens.long()
+        tokens = self._checked(tokens)
         x = torch.full_like(tokens, self.mask)
         total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
         for places in masking.permutation(order, tokens).split(1, dim=1):
@@ -264,7 +285,7 @@ class MaskedDiffusion(Model):
 
         Rows are drawn whole and then cut. After a ``stop`` they are filled with it.
         """
-        self._check(tokens, self.mask, least=0)
+        tokens = self._checked(tokens, self.mask, least=0)
         begun = tokens.shape[1]
         rest = self.context - begun
         if not 0 <= n <= rest:
@@ -272,7 +293,7 @@ class MaskedDiffusion(Model):
                 f"got {begun} tokens and n={n} more, but the rows of this model have "
                 f"{self.context}: ask for 0 to {rest} more"
             )
-        rows = F.pad(tokens.long(), (0, rest), value=self.mask)
+        rows = F.pad(tokens, (0, rest), value=self.mask)
         how: dict[str, Any] = {"steps": steps, "tokens": rows, **options}
         x = self.sample(len(rows), generator=generator, **how)[:, : begun + n]
         if stop is None:
@@ -282,25 +303,12 @@ class MaskedDiffusion(Model):
 
     def check(self, tokens: Tensor) -> None:
         """Raise ValueError unless these are rows of tokens that fit this model."""
-        self._check(tokens, self.vocab_size - 1)
+        self._checked(tokens)
 
-    def _check(self, tokens: Tensor, most: int, *, least: int = 1) -> None:
-        if tokens.ndim != 2 or not len(tokens) or not least <= tokens.shape[1] <= self.context:
-            raise ValueError(
-                f"got tokens of shape {tuple(tokens.shape)}, but this model reads rows (n, t) with "
-                f"{least} to {self.context} tokens: cut them, or build it with a longer context"
-            )
-        if tokens.is_floating_point() or tokens.dtype == torch.bool:
-            raise ValueError(f"got tokens of {tokens.dtype}, but they must be whole numbers")
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or not tokens.numel():
-            return
-        low, high = (int(token) for token in tokens.aminmax())
-        if low < 0 or high > most:
-            raise ValueError(
-                f"got tokens from {low} to {high}, but they must be from 0 to {most} here (the "
-                f"vocabulary has {self.vocab_size}, {self.mask} is the mask): use the tokenizer "
-                "that this model was trained with"
-            )
+    def _checked(self, tokens: Tensor, most: int | None = None, *, least: int = 1) -> Tokens:
+        """The same tokens as int64, which are at most ``most``, by default no masks."""
+        known = self.vocab_size if most is None else most + 1
+        return check_tokens(tokens, known, least=least, most=self.context, rows=1)
 
     def _masked_rows(self, n: int, tokens: Tensor | None) -> Tensor:
         """What ``sample`` begins with."""
@@ -309,8 +317,7 @@ class MaskedDiffusion(Model):
             raise ValueError(f"got n={n} and {given} of tokens; give n >= 1, and n rows or one")
         if tokens is None:
             return torch.full((n, self.context), self.mask, device=self.bias.device)
-        self._check(tokens, self.mask)
-        return tokens.long().expand(n, -1).clone()
+        return self._checked(tokens, self.mask).expand(n, -1).clone()
 
     def _check_forbidden(self, forbid: Sequence[int]) -> None:
         if not all(0 <= token < self.vocab_size for token in forbid):
@@ -319,3 +326,6 @@ class MaskedDiffusion(Model):
             )
         if len(set(forbid)) == self.vocab_size:
             raise ValueError("forbid names all tokens of the vocabulary: leave one at least")
+
+
+keep_contract(globals())

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 
 ORDERS = ("random", "confidence")
 Order = str | Sequence[int] | Tensor
@@ -209,3 +210,6 @@ def surest(logits: Tensor, masked: Tensor, k: int) -> Tensor:
     """The ``k`` masked places (n, k) at which the most probable token is most probable."""
     sure = logits.softmax(-1).amax(-1).masked_fill(~masked, -1)
     return sure.topk(k, dim=1).indices
+
+
+keep_contract(globals())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Scalar
 from gentext.denoising.conditions import Given
 from gentext.denoising.flow_matching import FlowMatching
@@ -89,3 +90,6 @@ def straightness(
     pieces = (points[1:] - points[:-1]) * steps  # the mean of −u over each step
     whole = points[-1] - points[0]
     return (pieces - whole).square().flatten(2).sum(2).mean()
+
+
+keep_contract(globals())

@@ -31,7 +31,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import chosen
+from gentext.core import check_count, check_number, chosen
+from gentext.core.contract import keep_contract
 from gentext.denoising.schedule import Level, Schedule, posterior, snr_ratio, to_eps
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # x_0 predicted from x_t at level number t (n,)
@@ -115,6 +116,7 @@ class Sampler:
 
     def check(self, eta: float) -> None:
         """Raise ValueError for a share of noise that this sampler does not take."""
+        check_number("eta", eta, least=0, most=1)
         if eta and self.noise != "eta":
             takers = ", ".join(name for name, other in SAMPLERS.items() if other.noise == "eta")
             raise ValueError(
@@ -200,7 +202,8 @@ def time_steps(schedule: Schedule, steps: int, spacing: str = "log-snr") -> list
 
     They are even in t ("time"), in log SNR, or in (σ/α)^{1/7} ("karras").
     """
-    if not 1 <= steps <= len(schedule):
+    check_count("steps", steps)
+    if steps > len(schedule):
         raise ValueError(
             f"got {steps} steps, but this schedule has {len(schedule)} levels: ask for 1 to "
             f"{len(schedule)} steps, or train with more levels"
@@ -220,3 +223,6 @@ def _distinct(levels: list[int]) -> list[int]:
     for k in range(len(levels) - 1, -1, -1):
         levels[k] = max(levels[k], len(levels) - 1 - k)
     return levels
+
+
+keep_contract(globals())

@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import chosen
+from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 
 PREDICTIONS = ("eps", "x0", "v")
 MAX_LEFT = 0.05  # largest share of the data's variance that the last level may keep
@@ -123,7 +124,8 @@ class Schedule(nn.Module):
 
     def after(self, skip: int) -> Schedule:
         """The schedule without its ``skip`` cleanest levels."""
-        if not 0 <= skip <= len(self) - 2:
+        check_count("skip", skip, 0)
+        if skip > len(self) - 2:
             raise ValueError(f"got skip={skip}; of {len(self)} levels at least 2 must remain")
         return Schedule(torch.tensor(self.plain[skip:], dtype=torch.float64))
 
@@ -260,8 +262,7 @@ def eps_to_score(eps: Tensor, t: Level) -> Tensor:
 
 
 def _count(T: int) -> int:
-    if T < 2:
-        raise ValueError(f"got {T} levels of noise; a schedule has at least 2")
+    check_count("T", T, 2)
     return T
 
 
@@ -277,3 +278,6 @@ def _check_levels(log_snr: Tensor) -> None:
             f"this schedule ends with {left:.2g} of the variance from the data, but sampling "
             f"starts from noise alone: add levels until it is below {MAX_LEFT}"
         )
+
+
+keep_contract(globals())

@@ -22,7 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from gentext.core import Model, check_examples, chosen, normal_like
+from gentext.core import (
+    Model,
+    check_count,
+    check_examples,
+    check_number,
+    chosen,
+    in_evaluation,
+    normal_like,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.langevin import (
     VE,
@@ -138,8 +147,8 @@ class ScoreSDE(Model):
         **options: Any,
     ) -> None:
         super().__init__()
-        if not (0 < data_std < math.inf and 0 < end < 1):
-            raise ValueError(f"got data_std={data_std}, end={end}; both are above 0, end below 1")
+        check_number("data_std", data_std, above=0)
+        check_number("end", end, above=0, below=1)
         self.shape, self.data_std, self.end = tuple(shape), data_std, end
         self.process: LinearSDE = _made(process, PROCESSES, "process", *(noise or ()))
         self.net: nn.Module = _made(net, NETS, "net", shape=self.shape, **options)
@@ -151,11 +160,16 @@ class ScoreSDE(Model):
         """Raise ValueError for examples that do not fit."""
         check_examples(x, self.shape)
 
+    @in_evaluation
     def denoise(self, x_t: Batch, t: Tensor | float) -> Batch:
         """x_0 as the network predicts it from x_t at t, a number or (n,) of them.
 
         Where α² + σ² = 1 and ``data_std`` is 1, −F is the velocity αε − σx_0.
         """
+        return self._denoise(x_t, t)
+
+    def _denoise(self, x_t: Batch, t: Tensor | float) -> Batch:
+        """The same in the mode that the network is in."""
         level = self.process.at(t, len(self.shape))
         y, varsigma = x_t / level.alpha, level.sigma / level.alpha
         c_skip, c_out, c_in = precondition(varsigma, self.data_std)
@@ -163,10 +177,14 @@ class ScoreSDE(Model):
         times = (TIMES * done).clamp(min=0).to(y).reshape(-1).expand(len(y))
         return c_skip * y + c_out * self.net(c_in * y, times)
 
+    @in_evaluation
     def score(self, x_t: Batch, t: Tensor | float) -> Batch:
         """∇ log p_t(x_t) = (α x_0 − x_t)/σ², of x_0 as predicted; t a number or (n,) of them."""
+        return self._score(x_t, t)
+
+    def _score(self, x_t: Batch, t: Tensor | float) -> Batch:
         level = self.process.at(t, len(self.shape))
-        return (level.alpha * self.denoise(x_t, t) - x_t) / level.sigma.square()
+        return (level.alpha * self._denoise(x_t, t) - x_t) / level.sigma.square()
 
     def loss(self, x: Batch) -> Scalar:
         """The mean of (x_0 − its prediction)²/c_out², at times and with noise drawn afresh.
@@ -177,7 +195,7 @@ class ScoreSDE(Model):
         t = (places + torch.rand((), device=x.device)).to(x) % 1  # each as likely, evenly spread
         t = self.end + (1 - self.end) * t
         level, eps = self.process.at(t, len(self.shape)), torch.randn_like(x)
-        error = dsm_loss(lambda v: self.score(v, t), q_sample(x, eps, level), eps, level.sigma)
+        error = dsm_loss(lambda v: self._score(v, t), q_sample(x, eps, level), eps, level.sigma)
         _, c_out, _ = precondition(level.sigma / level.alpha, self.data_std)
         weight = (level.sigma.square() / (level.alpha * c_out)).square()
         return (weight.flatten() * error).mean() / math.prod(self.shape)
@@ -226,6 +244,7 @@ class ScoreSDE(Model):
         The ``options`` are those of the function that does it, such as ``reverse_sde``.
         """
         chosen("sampler", sampler, SAMPLERS)
+        check_count("n", n)
         like = next(self.parameters()).new_empty((n, *self.shape))
         x = self.prior_std * normal_like(like, generator)
         if sampler == "ode":
@@ -275,3 +294,6 @@ def _made(what: Any, table: dict[str, Any], kind: str, *args: Any, **options: An
             raise ValueError(f"got options for a {kind} that is made already; leave them out")
         return what
     return chosen(kind, what, table)(*args, **options)
+
+
+keep_contract(globals())

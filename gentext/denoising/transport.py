@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, Scalar
 from gentext.denoising.conditions import Given
 
@@ -125,3 +126,6 @@ def _augment(cost: Costs, u: Costs, v: Costs, row_of: Places, column_of: Places,
     while owner != row:  # each on the path gives way to the one before
         owner = int(before[column])
         row_of[column], column_of[owner], column = owner, column, column_of[owner]
+
+
+keep_contract(globals())

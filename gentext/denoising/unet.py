@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core.checks import check_counts, check_dropout
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
 from gentext.denoising.conditions import Condition, Text
 from gentext.nn.nets import zeros
@@ -252,3 +253,6 @@ def check_unet(
             f"got images of {shape[1]} x {shape[2]} and {len(multipliers)} resolutions; both sides "
             f"must be divisible by {least}: choose fewer multipliers or pad the images"
         )
+
+
+keep_contract(globals())

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
 from gentext.denoising.schedule import Level, q_sample
 
@@ -84,3 +85,6 @@ def matching_error(
     """
     x_t = q_sample(x_0, eps, straight(t, x_0.dim() - 1)).to(x_0.dtype)
     return mse_loss(velocity(x_t, t), eps - x_0, reduction=reduction)
+
+
+keep_contract(globals())

@@ -17,7 +17,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gentext.core import Model, check_count, check_dropout, check_examples, check_labels
+from gentext.core import (
+    Model,
+    check_count,
+    check_dropout,
+    check_examples,
+    check_labels,
+    in_evaluation,
+    whole_numbers,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat, Labels, PerExample, Scalar
 
 GROUPS = 8  # of the normalisations
@@ -82,6 +91,7 @@ class Classifier(ImageClassifier):
     values it sees. With ``mirror`` training turns half of the images from left to right.
     """
 
+    @in_evaluation
     def encode(self, x: Batch) -> Flat:
         """What the last layer sees of images: (n, features)."""
         check_examples(x, self.shape, 0.0, 1.0)
@@ -89,18 +99,21 @@ class Classifier(ImageClassifier):
 
     def logits(self, x: Batch) -> Float[Tensor, "n classes"]:
         """log p(y | x) of every class but for a constant of each image."""
-        return self.last(self.encode(x))
+        check_examples(x, self.shape, 0.0, 1.0)
+        return self.last(self.features(x))
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
         """−log p(y | x), the mean over the batch, in nats."""
-        return cross_entropy(self.logits(self.turned(x)), y)
+        return cross_entropy(self.logits(self.turned(x)), whole_numbers(y, "labels"))
 
+    @in_evaluation
     def predict(self, x: Batch) -> Labels:
         """The most probable class of each image."""
         return self.logits(x).argmax(1)
 
     def accuracy(self, x: Batch, y: Labels) -> Scalar:
         """The share of images whose most probable class is ``y``."""
+        y = check_labels(y, len(x), self.classes)
         return (self.predict(x) == y).float().mean()
 
 
@@ -121,8 +134,14 @@ class NoisyClassifier(ImageClassifier):
         plane = level[:, None, None, None].expand(-1, 1, *self.shape[1:])
         return self.last(self.features(torch.cat([x_t, plane], 1)))
 
+    @in_evaluation
     def class_log_prob(self, x_t: Batch, y: Labels, log_snr: Tensor) -> PerExample:
         """log p(y | x_t) in nats, for x_t with α² + σ² = 1."""
+        return self._class_log_prob(x_t, y, log_snr)
+
+    def _class_log_prob(self, x_t: Batch, y: Labels, log_snr: Tensor) -> PerExample:
+        """The same in the mode that the model is in."""
+        y = whole_numbers(y, "labels")
         return -cross_entropy(self.logits(x_t, log_snr), y, reduction="none")
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
@@ -131,7 +150,7 @@ class NoisyClassifier(ImageClassifier):
         log_snr = NOISE * (2 * torch.rand(len(x), device=x.device) - 1)
         alpha, sigma = (torch.sigmoid(s)[:, None, None, None].sqrt() for s in (log_snr, -log_snr))
         x_t = alpha * (2 * self.turned(x) - 1) + sigma * torch.randn_like(x)
-        return -self.class_log_prob(x_t, y, log_snr).mean()
+        return -self._class_log_prob(x_t, y, log_snr).mean()
 
 
 def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
@@ -150,3 +169,6 @@ def _check_sizes(shape: Sequence[int], classes: int, channels: int, features: in
     check_count("features", features)
     if channels < GROUPS or channels % GROUPS:
         raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
+
+
+keep_contract(globals())

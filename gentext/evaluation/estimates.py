@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gentext.core import check_count
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
 
 
@@ -35,6 +36,7 @@ def bits_per_dim(log_p: Tensor, dims: int) -> Tensor:
 
 def mean_and_error(values: PerExample) -> Estimate:
     """The mean of one number an example, and its standard error."""
+    values = values.detach()
     if len(values) < 2:
         raise ValueError(f"a standard error needs at least 2 values, but got {len(values)}")
     return Estimate(float(values.mean()), float(values.std() / math.sqrt(len(values))))
@@ -47,3 +49,6 @@ def paired_difference(a: PerExample, b: Tensor) -> Estimate:
             f"a pair needs the same examples in both, but got {len(a)} and {len(b)} values"
         )
     return mean_and_error(a - b)
+
+
+keep_contract(globals())

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gentext.core import check_count, check_counts, drawing_from
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Scalar
 from gentext.nn.nets import mlp
 
@@ -185,3 +186,6 @@ def _checked(a: Tensor, b: Tensor, least: int) -> tuple[Float[Tensor, "n d"], Fl
 def _double(x: Tensor) -> Tensor:
     """In double precision, on the CPU where the device has none."""
     return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+keep_contract(globals())

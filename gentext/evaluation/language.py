@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample, Tokens
 from gentext.sequences.autoregressive import bits_per_char, perplexity
 
@@ -49,3 +50,6 @@ def translation_scores(made: list[str], wanted: list[str]) -> dict[str, float]:
 def _total(log_p: PerExample) -> Tensor:
     """The log-probability of all texts together, summed in double precision."""
     return (log_p.cpu() if log_p.device.type == "mps" else log_p).sum(dtype=torch.float64)
+
+
+keep_contract(globals())

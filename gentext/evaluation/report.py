@@ -29,6 +29,7 @@ from gentext.core import (
     drawing_from,
     evaluating,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
 from gentext.evaluation.estimates import bits_per_dim, mean_and_error
 from gentext.evaluation.fidelity import frechet_distance, mmd, mode_coverage, precision_recall
@@ -247,3 +248,6 @@ def _averaged(values: Mapping[str, PerExample], data: ExampleSet) -> Report:
 def _pad(model: Any) -> int | None:
     """The token that fills rows and that the model does not read."""
     return getattr(model, "pad", None)
+
+
+keep_contract(globals())

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -310,3 +311,6 @@ def write_whole(path: Path, content: bytes) -> Path:
             f"{path} cannot be written ({error.strerror}); choose another place or make room."
         ) from error
     return path
+
+
+keep_contract(globals())

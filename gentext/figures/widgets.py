@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.figures.plot import png
 
 LIMIT = 40  # frames; more make a notebook too heavy to load
@@ -247,3 +248,6 @@ def _text(value: Any) -> str:
 def _check_count(n: int, what: str) -> None:
     if not 1 <= n <= LIMIT:
         raise ValueError(f"A player holds 1 to {LIMIT} {what}, got {n}; choose fewer, or some.")
+
+
+keep_contract(globals())

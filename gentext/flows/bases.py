@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import check_count, chosen, normal_like
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample
 
 
@@ -137,3 +138,6 @@ def make_base(base: str | int, features: int, *, bounded: bool = False) -> Base:
             "or base='normal'"
         )
     return kind(features)
+
+
+keep_contract(globals())

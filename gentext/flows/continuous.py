@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import chosen, draw_noise
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
 from gentext.flows.ode import solve
 
@@ -110,3 +111,6 @@ def ode_log_prob(
     state: tuple[Tensor, ...] = (x, x.new_zeros(len(x)))
     reached, integral = solve(slopes, state, start, end, steps, method)
     return prior_log_prob(reached) + integral
+
+
+keep_contract(globals())

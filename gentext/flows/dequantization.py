@@ -28,8 +28,10 @@ from gentext.core import (
     chosen,
     grey_levels,
     if_given,
+    in_evaluation,
     normal_like,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat, PerExample, Scalar
 from gentext.flows.flow import MAF, NSF, Flow, RealNVP
 from gentext.flows.glow import Glow
@@ -123,6 +125,7 @@ class Dequantized(Model):
         """The loss of the density on images with noise drawn afresh."""
         return self.density.loss(self.from_data(x), *if_given(y))
 
+    @in_evaluation
     def elbo(
         self,
         x: Batch,
@@ -139,6 +142,10 @@ class Dequantized(Model):
         Equation: :eq:`eq-flow-dequant`
         """
         self.check(x, *if_given(y))
+        return self._elbo(x, y, generator, **how)
+
+    def _elbo(self, x: Batch, y: Tensor | None, generator: Any, **how: Any) -> PerExample:
+        """The same in the mode that the model is in."""
         v, log_q = self._add_noise(x, generator)
         x_0, log_det = self._stretch(v)
         log_p, (low, high) = self._log_prob(x_0, y, generator, **how), self.ends
@@ -229,7 +236,7 @@ class ImageFlow(Dequantized):
         return to_logits(v.flatten(1))
 
     def _log_prob(self, x_0: Flat, *_: Any) -> PerExample:
-        return self.flow.log_prob(x_0)
+        return self.flow._log_prob(x_0)
 
     def to_data(self, x_0: Tensor) -> Batch:
         """Images in grey levels, from rows of logits."""
@@ -237,10 +244,14 @@ class ImageFlow(Dequantized):
 
     def loss(self, x: Batch) -> Scalar:
         """The mean of the negative bound, in nats."""
-        return -self.elbo(x).mean()
+        self.check(x)
+        return -self._elbo(x, None, None).mean()
 
     def sample(
         self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None
     ) -> Batch:
         """``n`` images, of the levels that the data have; ``temperature`` as of the flow."""
         return super().sample(n, temperature=temperature, generator=generator)
+
+
+keep_contract(globals())

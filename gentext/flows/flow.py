@@ -12,14 +12,14 @@ Source: Rezende and Mohamed, ICML 2015; Dinh et al., ICLR 2017; Papamakarios et 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gentext.core import Model, check_count, check_examples, evaluating
+from gentext.core import Model, check_count, check_examples, check_number, evaluating, in_evaluation
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
 from gentext.flows.bases import Base, UniformBase, make_base
 from gentext.flows.transforms import Compose, Coupling, Inverse, MaskedAutoregressive, Transform
@@ -42,6 +42,11 @@ class Flow(Model):
         Equation: :eq:`eq-flow-cov`
         """
         self._check(x, context)
+        with evaluating(self):
+            return self._log_prob(x, context)
+
+    def _log_prob(self, x: Flat, context: Context | None = None) -> PerExample:
+        """The same in the mode that the networks are in."""
         z, log_det = self.map(x, context)
         return self.base.log_prob(z) + log_det
 
@@ -52,13 +57,16 @@ class Flow(Model):
 
         Equation: :eq:`eq-flow-kl`
         """
-        return -self.log_prob(x, context).mean()
+        self._check(x, context)
+        return -self._log_prob(x, context).mean()
 
+    @in_evaluation
     def encode(self, x: Flat, context: Context | None = None) -> Flat:
         """z = f(x)."""
         self._check(x, context)
         return self.map(x, context)[0]
 
+    @in_evaluation
     def decode(self, z: Flat, context: Context | None = None) -> Flat:
         """x with f(x) = z."""
         self._check(z, context)
@@ -74,8 +82,7 @@ class Flow(Model):
     ) -> Flat:
         """``n`` draws; below 1, the ``temperature`` brings z nearer to the modes of the base."""
         check_count("n", n)
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"got temperature={temperature}; it must be at least 0, and finite")
+        check_number("temperature", temperature, least=0)
         self._check_context(n, context)
         like = next(self.parameters(), torch.empty(0))
         quiet = torch.no_grad if torch.compiler.is_compiling() else torch.inference_mode
@@ -236,3 +243,6 @@ def _turns(transforms: int) -> list[bool]:
     """Whether each of the layers takes the odd half, or the reverse order."""
     check_count("transforms", transforms)
     return [bool(k % 2) for k in range(transforms)]
+
+
+keep_contract(globals())

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from gentext.core import plain_precision
+from gentext.core import check_counts, plain_precision
+from gentext.core.contract import keep_contract
 from gentext.flows.bases import NormalBase
 from gentext.flows.flow import Flow
 from gentext.flows.transforms import Compose, InvertibleLinear, Transform, start_at
@@ -147,7 +148,8 @@ class Multiscale(Transform):
         if len(shape) != 3:
             raise ValueError(f"got shape {tuple(shape)}; give (channels, height, width)")
         channels, height, width = shape
-        if scales < 1 or height % 2**scales or width % 2**scales:
+        check_counts(scales=scales, steps=steps, hidden=hidden)
+        if height % 2**scales or width % 2**scales:
             raise ValueError(
                 f"got images of {height} x {width} and scales={scales}; both sides must be "
                 f"divisible by 2^scales = {2**scales}: choose fewer scales or pad the images"
@@ -221,3 +223,6 @@ def _channels(values: Tensor, like: Tensor) -> Tensor:
 
 def _places(x: Tensor) -> int:
     return math.prod(x.shape[2:])
+
+
+keep_contract(globals())

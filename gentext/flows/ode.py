@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar, cast
 from torch import Tensor
 
 from gentext.core import check_count, chosen
+from gentext.core.contract import keep_contract
 
 State = TypeVar("State", Tensor, tuple[Tensor, ...])
 Slope = Callable[[State, float], State]
@@ -78,3 +79,6 @@ def _moved(x: State, h: float, slope: State) -> State:
     if isinstance(x, Tensor):
         return x + h * cast(Tensor, slope)
     return tuple(a + h * b for a, b in zip(x, slope, strict=True))
+
+
+keep_contract(globals())

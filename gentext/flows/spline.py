@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
+from gentext.core.contract import keep_contract
+
 MIN_SHARE = 1e-3  # of the width and the height that each bin has; also the least slope
 
 
@@ -134,3 +136,6 @@ def identity_parameters(bins: int) -> Tensor:
     """The ``parameters`` (3 bins − 1,) of the spline that changes nothing."""
     slopes = torch.full((bins - 1,), math.log(math.expm1(1 - MIN_SHARE)))
     return torch.cat([torch.zeros(2 * bins), slopes])
+
+
+keep_contract(globals())

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
+from gentext.core.contract import keep_contract
 from gentext.flows.spline import (
     MIN_SHARE,
     Bins,
@@ -186,3 +187,6 @@ def _to_parameters(own: tuple[Tensor, ...], at: Bins, g_at: Bins, bound: float) 
     padded = g_raw.new_zeros(bins + 1, *k.shape[1:])
     g[2 * bins :] = padded.scatter_(0, k, g_raw[:1]).scatter_add_(0, k + 1, g_raw[1:])[1:-1]
     return g
+
+
+keep_contract(globals())

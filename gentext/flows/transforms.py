@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import check_count, plain_precision
+from gentext.core.contract import keep_contract
 from gentext.flows.univariate import Affine, Mapped, ShiftAndScale, Univariate
 from gentext.nn.masked import MaskedMLP, to_columns
 from gentext.nn.nets import mlp
@@ -306,3 +307,6 @@ class InvertibleLinear(Transform):
     def _log_det(self, x: Tensor) -> Tensor:
         """Σ u at each of the places that are multiplied: one in (n, features)."""
         return self.log_u.sum().mul(math.prod(x.shape[2:])).expand(len(x))
+
+
+keep_contract(globals())

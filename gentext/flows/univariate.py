@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gentext.core.contract import keep_contract
 from gentext.flows import spline, spline_kernel
 
 BOUND = 5.0  # splines bend what lies within ±BOUND
@@ -105,3 +106,6 @@ class Spline(Univariate):
     def inverse(self, parameters: Tensor, z: Tensor) -> Mapped:
         """x and log dx/dz."""
         return spline_kernel.bend(parameters, z, self.bound, inverse=True)
+
+
+keep_contract(globals())

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from gentext.core import Model, check_count, check_examples, normal_like
+from gentext.core import Model, check_count, check_examples, check_number, normal_like
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, PerExample, Scalar
 from gentext.nn.nets import Decoder, Encoder
 
@@ -184,8 +185,7 @@ class DenoisingAutoencoder(Autoencoder):
         hidden: int = 256,
         net: str = "mlp",
     ) -> None:
-        if not sigma > 0:
-            raise ValueError(f"got sigma={sigma}; sigma must be positive")
+        check_number("sigma", sigma, above=0)
         super().__init__(shape=shape, latent=latent, hidden=hidden, net=net)
         self.sigma = sigma
 
@@ -248,3 +248,6 @@ def small_noise_penalty(r: Callable[[Tensor], Tensor], x: Float[Tensor, "d"]) ->
     jacobian = torch.func.jacrev(r)(x)
     laplacian = torch.func.jacrev(torch.func.jacrev(r))(x).diagonal(dim1=1, dim2=2).sum(1)
     return jacobian.square().sum() + (r(x) - x) @ laplacian
+
+
+keep_contract(globals())

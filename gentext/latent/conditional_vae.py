@@ -14,7 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Categorical
 
-from gentext.core import check_count, drawing_from
+from gentext.core import (
+    check_count,
+    check_number,
+    drawing_from,
+    in_evaluation,
+    whole_numbers,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.latent.vae import VAE, Networks
 from gentext.nn.nets import Encoder
@@ -55,13 +62,18 @@ class SemiSupervisedVAE(ConditionalVAE):
     ) -> None:
         if arguments.get("beta", 1.0) != 1.0:
             raise ValueError("the loss of M2 has no beta: leave it out")
+        check_number("alpha", alpha, least=0)
         networks: dict[str, Any] = {"hidden": hidden, "net": net}
         super().__init__(shape=shape, latent=latent, classes=classes, **networks, **arguments)
         self.alpha = alpha
         self.classifier = Encoder(self.shape, classes, **networks)
 
+    @in_evaluation
     def classify(self, x: Batch) -> Categorical:
         """q(y | x)."""
+        return self._classify(x)
+
+    def _classify(self, x: Batch) -> Categorical:
         return Categorical(logits=self.classifier(x), validate_args=False)
 
     def accuracy(self, x: Batch, y: Labels) -> Scalar:
@@ -69,17 +81,27 @@ class SemiSupervisedVAE(ConditionalVAE):
         self.check(x, y)
         return (self.classify(x).logits.argmax(1) == y).float().mean()
 
+    @in_evaluation
     def joint_elbo(self, x: Batch, y: Labels) -> PerExample:
         """L(x, y), a lower bound of log p(x, y) in nats, with p(y) uniform."""
-        reconstruction, kl = self.elbo_terms(x, y)
+        self.check(x, y)
+        return self._joint_elbo(x, y)
+
+    def _joint_elbo(self, x: Batch, y: Labels) -> PerExample:
+        reconstruction, kl = self._elbo_terms(x, y)
         return reconstruction - kl - math.log(self.classes)
 
+    @in_evaluation
     def bounds(self, x: Batch) -> Float[Tensor, "n classes"]:
         """L(x, y) for every class y."""
+        self.check(x)
+        return self._bounds(x)
+
+    def _bounds(self, x: Batch) -> Float[Tensor, "n classes"]:
         n = len(x)
         y = torch.arange(self.classes, device=x.device).repeat_interleave(n)
         repeated = x.repeat(self.classes, *[1] * len(self.shape))
-        return self.joint_elbo(repeated, y).unflatten(0, (self.classes, n)).T
+        return self._joint_elbo(repeated, y).unflatten(0, (self.classes, n)).T
 
     def elbo(
         self, x: Batch, y: Labels | None = None, *, generator: torch.Generator | None = None
@@ -124,7 +146,8 @@ class SemiSupervisedVAE(ConditionalVAE):
 
         Equation: :eq:`eq-vae-m2`
         """
-        q, bounds = self.classify(x), self.bounds(x)
+        q, bounds = self._classify(x), self._bounds(x)
+        y = whole_numbers(y, "labels")
         known = y.clamp_min(0)
         labelled = bounds.gather(1, known[:, None])[:, 0] + self.alpha * q.log_prob(known)
         return -torch.where(y >= 0, labelled, marginal_bound(q, bounds)).mean()
@@ -136,3 +159,6 @@ def marginal_bound(q: Categorical, bounds: Float[Tensor, "n classes"]) -> PerExa
     Equation: :eq:`eq-vae-m2`
     """
     return (q.probs * bounds).sum(1) + q.entropy()
+
+
+keep_contract(globals())

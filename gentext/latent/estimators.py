@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
+
 Draws = Float[Tensor, "m"]
 Gradients = Float[Tensor, "m 2"]
 
@@ -39,3 +41,6 @@ def score_function_gradient(
     """
     score = torch.stack([eps / std, (eps.square() - 1) / std], dim=-1)
     return f(mean + std * eps)[:, None] * score
+
+
+keep_contract(globals())

@@ -12,6 +12,7 @@ from __future__ import annotations
 from torch import nn
 
 from gentext.core import check_count
+from gentext.core.contract import keep_contract
 from gentext.latent.vae import VAE
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder
@@ -61,3 +62,6 @@ class ImageVAE(VAE):
             beta=beta,
         )
         self.map = maps
+
+
+keep_contract(globals())

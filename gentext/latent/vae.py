@@ -9,6 +9,7 @@ Source: Kingma and Welling, ICLR 2014; Rezende et al., ICML 2014.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +19,23 @@ from torch.distributions import Independent
 
 from gentext.core import (
     Model,
+    at_hand,
     check_count,
     check_counts,
     check_examples,
     check_labels,
+    check_number,
     drawing_from,
+    if_given,
+    in_evaluation,
+    whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
 from gentext.nn.nets import Decoder, Encoder
 
+NO_LABELS = "this model takes no labels: use ConditionalVAE, or leave them out"
 Networks = str | tuple[nn.Module, nn.Module]
 
 
@@ -63,8 +71,7 @@ class VAE(Model):
         super().__init__()
         check_counts(latent=latent, hidden=hidden)
         check_count("classes", classes, 0)
-        if not beta >= 0:
-            raise ValueError(f"got beta={beta}; beta must be at least 0")
+        check_number("beta", beta, least=0)
         if classes and not isinstance(net, str):
             raise ValueError("a model with labels builds its networks: give net by name")
         self.shape, self.latent, self.classes, self.beta = tuple(shape), latent, classes, beta
@@ -82,15 +89,25 @@ class VAE(Model):
         else:
             self.encoder, self.decoder = net
 
+    @in_evaluation
     def encode(self, x: Batch, y: Labels | None = None) -> Independent:
         """q(z | x), a normal distribution with batch shape (n,) and event shape (latent,)."""
+        return self._encode(x, y)
+
+    def _encode(self, x: Batch, y: Labels | None) -> Independent:
+        """The same in the mode that the model is in, as are all that begin so."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
         return self.posterior(self.encoder(x, *self._one_hot(y, x)))
 
+    @in_evaluation
     def decode(self, z: Codes, y: Labels | None = None) -> Independent:
         """p(x | z), with batch shape (n,) and event shape ``shape``."""
+        return self._decode(z, y)
+
+    def _decode(self, z: Codes, y: Labels | None) -> Independent:
         return self.likelihood(self.decoder(torch.cat([z, *self._one_hot(y, z)], dim=1)))
 
+    @in_evaluation
     def elbo_terms(
         self,
         x: Batch,
@@ -103,8 +120,14 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-split`
         """
+        self.check(x, *if_given(y))
         check_count("samples", samples)
-        q = self.encode(x, y)
+        return self._elbo_terms(x, y, samples, generator)
+
+    def _elbo_terms(
+        self, x: Batch, y: Labels | None, samples: int = 1, generator: Any = None
+    ) -> tuple[PerExample, PerExample]:
+        q = self._encode(x, y)
         with drawing_from(generator):
             z = q.rsample((samples,))
         reconstruction = self._log_likelihood(x, z, y).mean(0)
@@ -122,7 +145,6 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-split`
         """
-        self.check(x, *([] if y is None else [y]))
         reconstruction, kl = self.elbo_terms(x, y, samples=samples, generator=generator)
         return reconstruction - kl
 
@@ -131,9 +153,10 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-beta`
         """
-        reconstruction, kl = self.elbo_terms(x, y)
+        reconstruction, kl = self._elbo_terms(x, y)
         return (self.beta * kl - reconstruction).mean()
 
+    @in_evaluation
     def log_weights(
         self,
         x: Batch,
@@ -146,12 +169,20 @@ class VAE(Model):
 
         Equation: :eq:`eq-vae-elbo`
         """
-        q = self.encode(x, y)
+        self.check(x, *if_given(y))
+        check_count("k", k)
+        return self._log_weights(x, y, k, generator)
+
+    def _log_weights(
+        self, x: Batch, y: Labels | None, k: int, generator: Any = None
+    ) -> Float[Tensor, "k n"]:
+        q = self._encode(x, y)
         with drawing_from(generator):
             z = q.rsample((k,))
         return self._log_likelihood(x, z, y) + self.prior().log_prob(z) - q.log_prob(z)
 
     @torch.no_grad()
+    @in_evaluation
     def importance_log_prob(
         self,
         x: Batch,
@@ -167,7 +198,7 @@ class VAE(Model):
 
         Source: Burda et al., ICLR 2016.
         """
-        self.check(x, *([] if y is None else [y]))
+        self.check(x, *if_given(y))
         check_counts(k=k, chunk=chunk)
         bounds = []
         for i in range(0, len(x), chunk):
@@ -175,7 +206,7 @@ class VAE(Model):
             total = torch.full_like(part.flatten(1)[:, 0], -math.inf)
             draws = max(1, chunk // len(part))
             for start in range(0, k, draws):
-                log_w = self.log_weights(part, label, k=min(draws, k - start), generator=generator)
+                log_w = self._log_weights(part, label, min(draws, k - start), generator)
                 total = torch.logaddexp(total, log_w.logsumexp(0))
             bounds.append(total - math.log(k))
         return torch.cat(bounds)
@@ -194,6 +225,9 @@ class VAE(Model):
         They are of the classes ``y`` (n,) where the model has classes; without ``y`` classes are
         drawn uniformly.
         """
+        check_count("n", n)
+        if y is not None and self.classes:
+            check_labels(y, n, self.classes)
         if y is None and self.classes:
             with drawing_from(generator):
                 y = torch.randint(self.classes, (n,), device=self.prior.zero.device)
@@ -220,9 +254,9 @@ class VAE(Model):
 
     def check(self, x: Tensor, *labels: Tensor) -> None:
         """Raise ValueError where examples or labels do not fit this model."""
-        if labels and not self.classes:
-            raise ValueError("this model takes no labels: use ConditionalVAE, or leave them out")
         self.likelihood.check(x)
+        if labels and not self.classes:
+            raise ValueError(NO_LABELS)
         for y in labels:
             check_labels(y, len(x), self.classes, self.least_label)
 
@@ -234,9 +268,11 @@ class VAE(Model):
         if y is None and not self.classes:
             return ()
         if not self.classes:
-            raise ValueError("this model takes no labels: use ConditionalVAE")
+            raise ValueError(NO_LABELS)
         if y is None:
             raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
+        look = at_hand(y)
+        y = check_labels(y, len(like), self.classes) if look else whole_numbers(y, "labels")
         return (F.one_hot(y, self.classes).to(like),)
 
     def _log_likelihood(
@@ -244,7 +280,7 @@ class VAE(Model):
     ) -> Float[Tensor, "k n"]:
         """log p(x | z) for each of k codes of each example."""
         k = len(z)
-        p = self.decode(z.flatten(0, 1), None if y is None else y.repeat(k))
+        p = self._decode(z.flatten(0, 1), None if y is None else y.repeat(k))
         return p.log_prob(x.repeat(k, *[1] * len(self.shape))).unflatten(0, (k, -1))
 
 
@@ -274,7 +310,7 @@ class IWAE(VAE):
 
         Equation: :eq:`eq-vae-iwae`
         """
-        return -importance_bound(self.log_weights(x, y, k=self.k)).mean()
+        return -importance_bound(self._log_weights(x, y, self.k)).mean()
 
 
 @torch.no_grad()
@@ -308,3 +344,6 @@ def elbo_surgery(
     information = (log_q - log_mixture).mean()
     marginal = (log_mixture - model.prior().log_prob(z)).mean()
     return float(information), float(marginal)
+
+
+keep_contract(globals())

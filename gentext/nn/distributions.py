@@ -25,7 +25,15 @@ from torch.distributions import (
     constraints,
 )
 
-from gentext.core import at_least_single, check_examples, chosen
+from gentext.core import (
+    at_hand,
+    at_least_single,
+    check_count,
+    check_examples,
+    check_number,
+    chosen,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
 
 
@@ -170,8 +178,8 @@ class NormalImage(Likelihood):
 
     def __init__(self, shape: tuple[int, ...], scale: float | None = None) -> None:
         super().__init__(shape)
-        if scale is not None and not 0 < scale < math.inf:
-            raise ValueError(f"scale must be a positive number, or None to learn it; got {scale}")
+        if scale is not None:
+            check_number("scale", scale, above=0)
         start = torch.tensor(math.log(0.1 if scale is None else scale))
         if scale is None:
             self.log_scale = nn.Parameter(start)
@@ -187,8 +195,8 @@ class NormalImage(Likelihood):
 class BernoulliImage(Likelihood):
     """Independent binary values with log-odds from the decoder; −log p is the cross-entropy.
 
-    Grey values in [0, 1] are accepted, as is common, but then this is no density: see
-    :class:`ContinuousBernoulliImage`.
+    Of values in between, the cross-entropy is a common loss but no likelihood, so they are refused:
+    :class:`ContinuousBernoulliImage` makes a density of it.
 
     Equation: :eq:`eq-vae-bernoulli`
     """
@@ -199,6 +207,16 @@ class BernoulliImage(Likelihood):
         """The distribution of images whose log-odds are ``parameters`` (n, 1, *shape)."""
         logits = self.take(parameters)[:, 0]
         return self.event(Bernoulli(logits=logits, validate_args=False))
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError where ``x`` holds values other than 0 and 1."""
+        super().check(x)
+        if at_hand(x) and bool(((x != 0) & (x != 1)).any()):
+            raise ValueError(
+                "got values between 0 and 1, of which likelihood='bernoulli' is no likelihood: "
+                "choose 'logistic' with levels= (grey levels), 'continuous-bernoulli' or 'normal', "
+                "or make the data binary, as in (x > 0.5).float()"
+            )
 
 
 class ContinuousBernoulliImage(Likelihood):
@@ -229,6 +247,8 @@ class DiscretizedLogisticMixture(Likelihood):
 
     def __init__(self, shape: tuple[int, ...], levels: int = 256, components: int = 1) -> None:
         super().__init__(shape)
+        check_count("components", components)
+        check_count("levels", levels, 2)
         self.levels, self.components = levels, components
         self.per_value = 2 if components == 1 else 3 * components
 
@@ -251,7 +271,7 @@ class DiscretizedLogisticMixture(Likelihood):
         """Raise ValueError where ``x`` holds values other than k/(levels − 1)."""
         super().check(x)
         k = x * (self.levels - 1)
-        if (k - k.round()).abs().max() > 1e-3:
+        if at_hand(x) and (k - k.round()).abs().max() > 1e-3:
             raise ValueError(
                 f"got values between the {self.levels} grey levels k/{self.levels - 1}: set "
                 "levels= to what the data has, or use a continuous likelihood ('normal')"
@@ -279,3 +299,6 @@ def make_likelihood(
         "normal": {"scale": scale},
     }
     return kind(shape, **options.get(name, {}))
+
+
+keep_contract(globals())

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample
 from gentext.nn.nets import stacked
 
@@ -180,3 +181,6 @@ class Reader:
         if self.parts is not None and seen:
             return torch.cat(self.parts[k])
         return self.known[k][:seen]
+
+
+keep_contract(globals())

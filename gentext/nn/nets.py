@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core import check_count, check_dropout, chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat
 
 NETWORKS = ("linear", "mlp", "conv")
@@ -181,3 +182,6 @@ def residual_decoder(code_size: int, outputs: int, hidden: int) -> nn.Sequential
         nn.SiLU(),
         nn.ConvTranspose2d(hidden // 2, outputs, 4, stride=2, padding=1),
     )
+
+
+keep_contract(globals())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.recipes import adversarial, denoising, evaluation, flows, latent, sequences
 from gentext.recipes.budgets import BUDGETS, Experiment, budget
 
@@ -65,3 +66,6 @@ def build(name: str, budget: str | None = None, *, full_data: bool = False) -> E
 def takes_full_data(name: str) -> bool:
     """Whether there are more data for a recipe than come with gentext."""
     return "full_data" in inspect.signature(chosen("recipe", name, RECIPES)).parameters
+
+
+keep_contract(globals())

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_dropout, check_heads
+from gentext.core import check_dropout, check_heads, true_or_false
+from gentext.core.contract import keep_contract
 
 BASE = 10_000.0  # of the wavelengths of positions
 
@@ -38,7 +39,7 @@ def scaled_dot_product_attention(
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (…, t, d) @ (…, d, s): (…, t, s)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
+        scores = scores.masked_fill(~true_or_false(mask), -math.inf)
     weights = scores.softmax(-1)
     return weights @ v, weights  # (…, t, s) @ (…, s, d): (…, t, d)
 
@@ -135,6 +136,7 @@ class MultiHeadAttention(nn.Module):
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False
     ) -> Tensor:
+        mask = None if mask is None else true_or_false(mask)
         if causal and (mask is not None or q.shape[2] != k.shape[2]):
             mask, causal = _masked_causally(mask, q.shape[2], k.shape[2], q.device), False
         dropout = self.dropout if self.training else 0.0
@@ -217,4 +219,7 @@ def _masked_causally(mask: Tensor | None, t: int, s: int, device: torch.device) 
     if t != s:
         raise ValueError(f"got {t} queries and {s} keys; causal attention is that of x to itself")
     causal = causal_mask(t, device)
-    return causal if mask is None else mask & causal
+    return causal if mask is None else true_or_false(mask) & causal
+
+
+keep_contract(globals())

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, evaluating
+from gentext.core import Model, check_count, check_tokens, evaluating, in_evaluation
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences import decoding
 
@@ -64,39 +65,33 @@ class Autoregressive(Model):
     def check(self, *batch: Tensor) -> None:
         """Raise ValueError unless the rows are tokens of this vocabulary that fit the context."""
         for tokens in batch:
-            self.check_tokens(tokens)
+            self.check_tokens(tokens, least=1)
 
-    def check_tokens(self, tokens: Tensor, room: int = 0) -> None:
-        """Raise ValueError unless ``tokens`` are in the vocabulary and leave ``room`` for more.
+    def check_tokens(self, tokens: Tensor, room: int = 0, *, least: int = 0) -> Tensor:
+        """``tokens`` as int64; ValueError unless they are in the vocabulary, ``least`` a row.
 
-        Values are looked at on the CPU only, and outside ``torch.compile``.
+        They must leave ``room`` for more. Values are looked at on the CPU only, and outside
+        ``torch.compile``.
         """
-        if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
-            raise ValueError(
-                f"got {tokens.dtype} of shape {tuple(tokens.shape)}; tokens are integers of shape "
-                "(n, t): encode the text first"
-            )
+        tokens = check_tokens(tokens, self.vocab_size, least=least, rows=min(least, 1))
         if self.context is not None and tokens.shape[1] + room > self.context:
             raise ValueError(
                 f"got {tokens.shape[1]} tokens, but this model reads at most "
                 f"{self.context - room}: cut them, as in tokens[:, -{self.context - room}:]"
             )
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or tokens.numel() == 0:
-            return
-        least, most = (int(value) for value in tokens.aminmax())
-        if least < 0 or most >= self.vocab_size:
-            raise ValueError(
-                f"got tokens from {least} to {most}, but this vocabulary is 0 to "
-                f"{self.vocab_size - 1}: encode by the tokenizer that the model was trained with"
-            )
+        return tokens
 
+    @in_evaluation
     def log_probs(self, tokens: Tokens) -> Tensor:
         """log p(x_t | x_<t) of each token, (n, t) in nats; 0 where it is ``pad``.
 
         One pass gives all of them, since each place of the network sees the true past: this
         (teacher forcing) is the likelihood itself.
         """
-        self.check_tokens(tokens)
+        return self._log_probs(self.check_tokens(tokens, least=1))
+
+    def _log_probs(self, tokens: Tokens) -> Tensor:
+        """The same in the mode that the model is in."""
         before = torch.cat([tokens.new_full((len(tokens), 1), self.bos), tokens[:, :-1]], dim=1)
         loss = torch.nn.functional.cross_entropy(
             self.logits(before).flatten(0, 1),
@@ -115,7 +110,8 @@ class Autoregressive(Model):
 
     def loss(self, tokens: Tokens) -> Scalar:
         """The mean of −log p(x_t | x_<t) over all tokens but ``pad``, in nats."""
-        total = -self.log_probs(tokens).sum()
+        tokens = self.check_tokens(tokens, least=1)
+        total = -self._log_probs(tokens).sum()
         count = tokens.numel() if self.pad is None else (tokens != self.pad).sum().clamp(min=1)
         return total / count
 
@@ -123,7 +119,9 @@ class Autoregressive(Model):
         self, n: int, *, length: int | None = None, generator: torch.Generator | None = None
     ) -> Tokens:
         """``n`` sequences drawn from the model, of ``length`` tokens (by default the context's)."""
-        length = length or self.context or 256
+        length = (self.context or 256) if length is None else length
+        check_count("n", n)
+        check_count("length", length)
         empty = torch.empty(n, 0, dtype=torch.long, device=next(self.parameters()).device)
         return self.generate(empty, length, generator=generator)
 
@@ -153,9 +151,8 @@ class Autoregressive(Model):
         Raises ValueError for options that make no distribution and prompts that do not fit.
         """
         decoding.check_options(temperature, top_k, top_p)
-        self.check_tokens(tokens, room=1)
-        if n < 0:
-            raise ValueError(f"got n={n} tokens to generate; it must be 0 or above")
+        tokens = self.check_tokens(tokens, room=1)
+        check_count("n", n, 0)
         options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         with evaluating(self), torch.inference_mode():
             written = self._generate(tokens, n, cache, stop, generator, options)
@@ -258,8 +255,13 @@ def stream_log_prob(
     The windows, of ``window`` tokens after ``bos``, begin every ``stride`` tokens; each adds the
     log-probabilities of the tokens that the one before did not reach. In nats, for each token (t,).
     """
-    window = window or model.context or 1024
-    stride = stride or max(1, window // 2)
+    window = (model.context or 1024) if window is None else window
+    stride = max(1, window // 2) if stride is None else stride
+    if stream.ndim != 1 or not len(stream):
+        raise ValueError(
+            f"got a stream of shape {tuple(stream.shape)}; give the tokens (t,) of one text, at "
+            "least one"
+        )
     if not 1 <= stride <= window:
         raise ValueError(f"got stride={stride}; it must be from 1 to the window, {window}")
     parts, reached = [], 0
@@ -271,3 +273,6 @@ def stream_log_prob(
             if reached == len(stream):
                 break
     return torch.cat(parts)
+
+
+keep_contract(globals())

@@ -20,7 +20,19 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gentext.core import Model, check_counts, chosen, evaluating
+from gentext.core import (
+    Model,
+    check_counts,
+    check_dropout,
+    check_heads,
+    check_number,
+    check_tokens,
+    chosen,
+    evaluating,
+    in_evaluation,
+    true_or_false,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -51,6 +63,8 @@ class BERT(Model):
     ) -> None:
         super().__init__()
         check_counts(vocab_size=vocab_size, context=context, layers=layers)
+        check_heads(width, heads)
+        check_dropout(dropout)
         self.vocab_size, self.context, self.pad = vocab_size, context, pad
         self.mask = vocab_size if mask is None else mask
         for name, token, most in (("mask", self.mask, vocab_size), ("pad", pad, vocab_size - 1)):
@@ -67,8 +81,11 @@ class BERT(Model):
         self.apply(_start)
 
     def encode(self, tokens: Tokens) -> Float[Tensor, "n t width"]:
-        """The features of every place, which know the whole row; what fine-tuning builds on."""
-        self.check(tokens)
+        """The features of every place, which know the whole row; what fine-tuning builds on.
+
+        As fine-tuning needs them, they are those of the mode that the model is in.
+        """
+        tokens = self._checked(tokens)
         x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         mask = None if self.pad is None else (tokens != self.pad)[:, None, None]  # (n, 1, 1, t)
         for block in self.blocks:
@@ -84,9 +101,11 @@ class BERT(Model):
 
         Equation: :eq:`eq-pre-mlm`
         """
+        tokens = self._checked(tokens)
         corrupted, M = mlm_mask(tokens, vocab_size=self.vocab_size, mask=self.mask, pad=self.pad)
         return mlm_loss(self.logits(corrupted), tokens, M)
 
+    @in_evaluation
     def pseudo_log_prob(self, tokens: Tokens) -> PerExample:
         """Σ_i log p(x_i | x_{∖i}) in nats: each token given all others, in one pass a place.
 
@@ -97,6 +116,7 @@ class BERT(Model):
 
         Source: Besag, 1975; Salazar et al., ACL 2020.
         """
+        tokens = self._checked(tokens)
         total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
         for i in range(tokens.shape[1]):
             log_p = self.logits(_hidden(tokens, [i], self.mask))[:, i].log_softmax(-1)
@@ -112,7 +132,7 @@ class BERT(Model):
         Each is the distribution of one token; their product is not the joint one of them all. They
         are computed in evaluation mode, without dropout.
         """
-        places = list(positions)
+        tokens, places = self._checked(tokens), list(positions)
         if not places or not all(0 <= i < tokens.shape[1] for i in places):
             raise ValueError(
                 f"got positions {places}: give at least one, from 0 to {tokens.shape[1] - 1}"
@@ -142,7 +162,8 @@ class BERT(Model):
         visits = chosen("order", order, ORDERS)
         self._check_gibbs(n, length, sweeps)
         device = self.bias.device
-        x = torch.full((n, length), self.mask, device=device) if tokens is None else tokens.clone()
+        x = torch.full((n, length), self.mask, device=device)
+        x = x if tokens is None else self._checked(tokens).clone()
         if x.shape != (n, length):
             raise ValueError(f"got tokens of shape {tuple(x.shape)}, but rows of ({n}, {length})")
         with evaluating(self):
@@ -154,21 +175,12 @@ class BERT(Model):
 
     def check(self, tokens: Tensor) -> None:
         """Raise ValueError where tokens do not fit this model."""
-        if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.context:
-            raise ValueError(
-                f"got tokens of shape {tuple(tokens.shape)}, but this model reads rows (n, t) with "
-                f"1 to {self.context} tokens: cut them, or build it with a longer context"
-            )
-        if tokens.is_floating_point() or tokens.dtype == torch.bool:
-            raise ValueError(f"got tokens of {tokens.dtype}, but they must be whole numbers")
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or not tokens.numel():
-            return
-        least, most = (int(token) for token in tokens.aminmax())
-        if least < 0 or most >= len(self.tokens.weight):
-            raise ValueError(
-                f"got tokens from {least} to {most}, but this model knows 0 to "
-                f"{len(self.tokens.weight) - 1}: use the tokenizer it was trained with"
-            )
+        self._checked(tokens)
+
+    def _checked(self, tokens: Tensor) -> Tokens:
+        """The same tokens as int64."""
+        known = len(self.tokens.weight)  # the mask among them
+        return check_tokens(tokens, known, least=1, most=self.context, rows=1)
 
     def _check_gibbs(self, n: int, length: int, sweeps: int) -> None:
         if n < 1 or sweeps < 1 or not 1 <= length <= self.context:
@@ -195,8 +207,7 @@ def mlm_mask(
 
     Equation: :eq:`eq-pre-mlm`
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"rate must be above 0 and at most 1, but got {rate}")
+    check_number("rate", rate, above=0, most=1)
     u = torch.rand(tokens.shape, device=tokens.device, generator=generator) / rate
     other = torch.randint(vocab_size, tokens.shape, device=tokens.device, generator=generator)
     M = u < 1
@@ -212,7 +223,7 @@ def mlm_loss(logits: Logits, tokens: Tokens, M: Bool[Tensor, "n t"]) -> Scalar:
 
     Equation: :eq:`eq-pre-mlm`
     """
-    targets = tokens.long().masked_fill(~M, -1).flatten()
+    targets = tokens.long().masked_fill(~true_or_false(M, "choice of places"), -1).flatten()
     total = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
     return total / M.sum().clamp(min=1)
 
@@ -301,3 +312,6 @@ def _start(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+keep_contract(globals())

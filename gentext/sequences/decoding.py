@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from gentext.core import check_counts, check_number
+from gentext.core.contract import keep_contract
+
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
@@ -44,6 +47,7 @@ def entropy_slope(logits: Tensor, temperature: float) -> Tensor:
 
     Equation: :eq:`eq-ar-temperature`
     """
+    check_number("temperature", temperature, above=0)
     p = temper(logits, temperature).softmax(-1)
     mean = (p * logits).sum(-1, keepdim=True)
     return (p * (logits - mean) ** 2).sum(-1) / temperature**3
@@ -147,8 +151,7 @@ def beam_search(
 
     Equation: :eq:`eq-attn-beam`
     """
-    if width < 1 or length < 1:
-        raise ValueError(f"got width={width} and length={length}; both must be at least 1")
+    check_counts(width=width, length=length)
     n = len(first)
     logits, state = step(first, state)
     score = logits.new_zeros(n, 1)  # of each beam, in nats
@@ -195,3 +198,6 @@ def _penalty(size: Tensor, alpha: float) -> Tensor:
 def _pick(tokens: Tensor, beam: Tensor) -> Tensor:
     """The rows ``beam`` (n, k) of ``tokens`` (n, b, t)."""
     return tokens.gather(1, beam[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+keep_contract(globals())

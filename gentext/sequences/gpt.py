@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_counts, check_dropout, check_heads
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.attention import causal_mask
 from gentext.sequences.autoregressive import Autoregressive
@@ -89,7 +90,7 @@ class GPT(Autoregressive):
 
     def logits(self, tokens: Tensor) -> Logits:
         """The logits of the token after each place of ``tokens``; give ``bos`` yourself."""
-        self.check_tokens(tokens)
+        tokens = self.check_tokens(tokens)
         x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         for block in self.blocks:
             x = block(x, causal=True)
@@ -207,3 +208,6 @@ def cache_bytes(*, layers: int, width: int, tokens: int, batch: int = 1, item: i
     Equation: :eq:`eq-gpt-kv`
     """
     return 2 * layers * batch * tokens * width * item
+
+
+keep_contract(globals())

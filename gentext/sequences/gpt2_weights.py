@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
 from gentext.sequences.gpt import GPT
 
 THEIRS = {  # our names of the parts of a block, and those of Hugging Face
@@ -76,3 +77,6 @@ def _renamed(tensors: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
                 tensor = tensors[f"h.{layer}.{their}.{kind}"]
                 ours[f"blocks.{layer}.{name}.{kind}"] = tensor.T if tensor.ndim == 2 else tensor
     return ours
+
+
+keep_contract(globals())

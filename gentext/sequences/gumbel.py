@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
+
 
 def gumbel_max(
     logits: Tensor, *, noise: Tensor | None = None, generator: torch.Generator | None = None
@@ -54,3 +56,6 @@ def _perturbed(logits: Tensor, noise: Tensor | None, generator: torch.Generator 
             logits.shape, generator=generator, dtype=logits.dtype, device=logits.device
         )
     return logits - (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
+
+
+keep_contract(globals())

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gentext.core import Model, check_counts, check_examples
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample, Scalar
 from gentext.nn.masked import MaskedMLP
 
@@ -53,3 +54,6 @@ class MADE(Model):
             p = torch.sigmoid(self.logits(x)[:, d])
             x[:, d] = torch.bernoulli(p, generator=generator)
         return x
+
+
+keep_contract(globals())

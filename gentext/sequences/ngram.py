@@ -15,6 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gentext.core import whole_numbers
+from gentext.core.contract import keep_contract
+
 
 class NGram:
     """Interpolated n-grams by Witten and Bell's rule (1991).
@@ -78,7 +81,7 @@ class NGram:
         return code
 
     def _checked(self, stream: Tensor) -> np.ndarray:
-        tokens = stream.cpu().numpy().astype(np.int64)
+        tokens = whole_numbers(stream, "tokens").cpu().numpy()
         if len(tokens) == 0 or tokens.min() < 0 or tokens.max() >= self.vocab_size:
             raise ValueError(
                 f"got {len(tokens)} tokens; give at least one, all from 0 to {self.vocab_size - 1}"
@@ -104,3 +107,6 @@ def xz_bits_per_char(train: str, test: str) -> tuple[float, float]:
 
 def _compressed_bits(text: str) -> int:
     return 8 * len(lzma.compress(text.encode("utf-8"), preset=9 | lzma.PRESET_EXTREME))
+
+
+keep_contract(globals())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
 from gentext.nn.distributions import DiscretizedLogisticMixture
 
@@ -62,3 +63,6 @@ PIXEL_LIKELIHOODS: dict[str, Callable[..., DiscretizedLogisticMixture]] = {
     "categorical": CategoricalImage,
     "logistic": partial(DiscretizedLogisticMixture, components=5),
 }
+
+
+keep_contract(globals())

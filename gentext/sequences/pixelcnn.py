@@ -19,13 +19,18 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    at_hand,
+    check_count,
     check_counts,
     check_dropout,
-    check_examples,
+    check_tensor,
     chosen,
     drawing_from,
     evaluating,
+    in_evaluation,
+    whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.sequences.pixel_likelihoods import PIXEL_LIKELIHOODS
 
@@ -79,6 +84,7 @@ class GatedBlock(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dropout: float) -> None:
         super().__init__()
+        check_counts(channels=channels, kernel=kernel)
         self.reach = kernel // 2
         self.down = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
         self.right = nn.Conv2d(channels, 2 * channels, (1, self.reach + 1))
@@ -155,8 +161,13 @@ class PixelCNN(Model):
             for earlier in range(c)
         )
 
+    @in_evaluation
     def log_prob(self, x: Batch) -> PerExample:
-        """log p(x) of images (n, *shape), exact, in nats (in evaluation mode: without dropout)."""
+        """log p(x) of images (n, *shape), exact, in nats."""
+        return self._log_prob(x)
+
+    def _log_prob(self, x: Batch) -> PerExample:
+        """The same in the mode that the model is in."""
         x = self.images(x)
         h = self.features(x)
         parameters = [self._output(h, x, k) for k in range(len(self.heads))]
@@ -164,12 +175,13 @@ class PixelCNN(Model):
 
     def loss(self, x: Batch) -> Scalar:
         """−log p(x) a value, the mean over the batch, in nats."""
-        return -self.log_prob(x).mean() / math.prod(self.shape)
+        return -self._log_prob(x).mean() / math.prod(self.shape)
 
     def sample(
         self, n: int, *, cache: bool = True, generator: torch.Generator | None = None
     ) -> Batch:
         """``n`` images; see ``complete`` for ``cache``."""
+        check_count("n", n)
         return self.complete(
             self.place.new_zeros(n, *self.shape), 0, cache=cache, generator=generator
         )
@@ -211,19 +223,17 @@ class PixelCNN(Model):
 
         Values are looked at on the CPU only, and outside ``torch.compile``.
         """
-        look = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        check_tensor(x, "images")
         if x.is_floating_point():
-            if look:
-                self.likelihood.check(x)
-            else:
-                check_examples(x, self.shape)
+            self.likelihood.check(x)
             return x
+        x = whole_numbers(x, "levels")
         if x.shape[1:].numel() != math.prod(self.shape) or len(x) == 0:
             raise ValueError(
                 f"got levels of shape {tuple(x.shape)}, but this model was built for images of "
                 f"shape {self.shape}: give (n, *shape), or rows of {math.prod(self.shape)} levels"
             )
-        if look and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
+        if at_hand(x) and not 0 <= int(x.min()) <= int(x.max()) < self.levels:
             raise ValueError(
                 f"got levels from {int(x.min())} to {int(x.max())}, but this model has 0 to "
                 f"{self.levels - 1}: rebuild it with more levels="
@@ -304,3 +314,6 @@ def check_kernel(kernel: int) -> None:
     """Raise ValueError unless ``kernel`` is an odd number from 3."""
     if kernel < 3 or kernel % 2 == 0:
         raise ValueError(f"kernel must be odd and at least 3, but got {kernel}")
+
+
+keep_contract(globals())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from gentext.core import check_counts, check_dropout, chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -164,8 +165,7 @@ class RecurrentLM(Autoregressive):
 
     def logits(self, tokens: Tokens) -> Logits:
         """The logits of the token after each place, from an empty state."""
-        self.check_tokens(tokens)
-        return self.carry(tokens)[0]
+        return self.carry(self.check_tokens(tokens))[0]
 
     def carry(self, tokens: Tokens, memory: Any = None) -> tuple[Logits, Any]:
         """The logits after each token, and the state to go on with, as PyTorch's modules give it.
@@ -212,3 +212,6 @@ class RecurrentLM(Autoregressive):
         first = past.new_full((len(past), self.row - 1), self.bos)
         above = self.embedding(torch.cat([first, past], dim=1)[:, places])
         return torch.cat([before, above], dim=-1) + self.column(places % self.row)
+
+
+keep_contract(globals())

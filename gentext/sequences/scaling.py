@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
+
 OPERATIONS = 6.0  # for each parameter and token: 2 forward, 4 backward
 DELTA = 1e-3  # where Huber's loss of log L turns from a square into a line
 STARTS = tuple(itertools.product((0.25, 0.75), (0.25, 0.75), (0.3, 0.8)))  # α, β, share of E
@@ -173,3 +175,6 @@ def _law(theta: Tensor, n: Tensor, d: Tensor) -> Law:
 def _parameters(law: Law, n: Tensor, d: Tensor) -> Tensor:
     E, A, B, alpha, beta = n.new_tensor(law).unbind()
     return torch.stack([E.log(), A.log() - alpha * n, B.log() - beta * d, alpha, beta])
+
+
+keep_contract(globals())

@@ -20,7 +20,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import Model, check_counts, chosen, evaluating
+from gentext.core import (
+    Model,
+    at_hand,
+    check_counts,
+    check_dropout,
+    check_number,
+    check_tokens,
+    chosen,
+    evaluating,
+    in_evaluation,
+)
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.decoding import beam_search
 from gentext.sequences.seq2seq_nets import NETS, Features, Maps
@@ -54,10 +65,9 @@ class Seq2Seq(Model):
         super().__init__()
         network = chosen("net", net, NETS)
         check_counts(width=width, layers=layers, context=context)
-        if vocab_size <= FIRST:
-            raise ValueError(f"vocab_size must be above {FIRST}, but got {vocab_size}")
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing must be at least 0 and below 1, but got {smoothing}")
+        check_counts(FIRST + 1, vocab_size=vocab_size)
+        check_number("smoothing", smoothing, least=0, below=1)
+        check_dropout(dropout)
         self.vocab_size, self.context, self.smoothing = vocab_size, context, smoothing
         self.embedding = nn.Embedding(vocab_size, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
@@ -76,14 +86,14 @@ class Seq2Seq(Model):
 
         Equation: :eq:`eq-attn-labelsmooth`
         """
-        self.check(source, target)
-        source, target = _trim(source), _trim(target)
+        source, target = map(_trim, self._checked(source, target))
         scores = self._scores(source, target)
         return label_smoothing_loss(scores, target - FIRST, self.smoothing, ignore=PAD - FIRST)
 
+    @in_evaluation
     def log_prob(self, source: Tensor, target: Tensor) -> PerExample:
         """log p(target | source), exact, in nats; a row without EOS is the start of a text."""
-        self.check(source, target)
+        source, target = self._checked(source, target)
         log_p = self.logits(source, target).log_softmax(-1)
         written = target != PAD
         values = log_p.gather(2, target.masked_fill(~written, EOS)[..., None])[..., 0]
@@ -95,7 +105,7 @@ class Seq2Seq(Model):
 
         They are those of evaluation mode, without dropout.
         """
-        self.check(source, target)
+        source, target = self._checked(source, target)
         shown = source != PAD
         with evaluating(self):
             memory = self.net.read(self._embed(source), shown)
@@ -117,7 +127,7 @@ class Seq2Seq(Model):
             length: the most tokens, EOS among them; by default those of the context.
             length_penalty: α in log p/((5 + tokens)/6)^α, by which finished texts are compared.
         """
-        self._check_rows("source", source)
+        source = self._checked_rows("source", source)
         length = self.context if length is None else length
         if not 1 <= length <= self.context:
             raise ValueError(f"length must be 1 to {self.context}, the context, but got {length}")
@@ -139,36 +149,30 @@ class Seq2Seq(Model):
 
     def check(self, *rows: Tensor) -> None:
         """Raise ValueError where source or target do not fit this model."""
+        self._checked(*rows)
+
+    def _checked(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """The same rows as int64."""
         if len(rows) != 2 or len(rows[0]) != len(rows[1]):
             raise ValueError(
                 f"got {len(rows)} tensors of {', '.join(str(len(r)) for r in rows)} rows: give "
                 "source and target, a row each for every pair"
             )
-        for name, tokens in zip(("source", "target"), rows, strict=True):
-            self._check_rows(name, tokens)
+        return tuple(map(self._checked_rows, ("source", "target"), rows))
 
-    def _check_rows(self, name: str, tokens: Tensor) -> None:
-        if tokens.ndim != 2 or not len(tokens) or not 1 <= tokens.shape[1] <= self.context:
-            raise ValueError(
-                f"{name} has shape {tuple(tokens.shape)}, but this model needs n >= 1 rows of 1 "
-                f"to {self.context} tokens: cut them, or build it with a longer context"
-            )
-        if tokens.is_floating_point() or tokens.dtype == torch.bool:
-            raise ValueError(f"{name} is of {tokens.dtype}, but tokens are whole numbers")
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling():
-            return
-        least, most = (int(token) for token in tokens.aminmax())
-        if least < 0 or most >= self.vocab_size:
-            raise ValueError(
-                f"{name} has tokens from {least} to {most}, but this model knows 0 to "
-                f"{self.vocab_size - 1}: use the tokenizer it was trained with"
-            )
+    def _checked_rows(self, name: str, tokens: Tensor) -> Tensor:
+        tokens = check_tokens(
+            tokens, self.vocab_size, least=1, most=self.context, rows=1, what=f"{name} tokens"
+        )
+        if not at_hand(tokens):
+            return tokens
         written = tokens != PAD
         if not written[:, 0].all() or (written[:, 1:] & ~written[:, :-1]).any():
             raise ValueError(
                 f"{name} has a row that is empty or has padding before its end: rows are tokens, "
                 f"then EOS ({EOS}), then only PAD ({PAD})"
             )
+        return tokens
 
     def _embed(self, tokens: Tokens) -> Features:
         return self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
@@ -231,6 +235,9 @@ def _shifted(target: Tokens) -> Tokens:
 
 def _trim(tokens: Tensor) -> Tensor:
     """Without the columns in which all rows are padding, where looking at values costs nothing."""
-    if tokens.device.type != "cpu" or torch.compiler.is_compiling():
+    if not at_hand(tokens):
         return tokens
     return tokens[:, : int((tokens != PAD).sum(1).max())]
+
+
+keep_contract(globals())

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from gentext.core.contract import keep_contract
 from gentext.sequences.attention import sinusoidal_positions
 from gentext.sequences.transformer import Transformer
 
@@ -165,3 +166,6 @@ def _mirror(shown: Shown) -> Tensor:
 
 def _gru(inputs: int, width: int) -> nn.GRU:
     return nn.GRU(inputs, width, batch_first=True)
+
+
+keep_contract(globals())

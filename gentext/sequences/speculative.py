@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import evaluating
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Tokens
 from gentext.sequences import decoding
 from gentext.sequences.gpt import GPT, State
@@ -131,3 +132,6 @@ def _check_draft(
         )
     for m in (model, draft):
         m.check_tokens(tokens, room=n)
+
+
+keep_contract(globals())

@@ -18,7 +18,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_dropout, chosen
+from gentext.core import check_counts, check_dropout, chosen
+from gentext.core.contract import keep_contract
 from gentext.sequences.attention import Cache, MultiHeadAttention
 
 EPS = 1e-5  # of layer normalisation
@@ -172,6 +173,7 @@ class Transformer(nn.Module):
         activation: str = "gelu",
     ) -> None:
         super().__init__()
+        check_counts(layers=layers)
         options: dict[str, Any] = {
             "hidden": hidden,
             "dropout": dropout,
@@ -215,3 +217,6 @@ class Transformer(nn.Module):
         for block, cache in zip(self.decoder, caches, strict=True):
             y = block.step(y, cache, position, memory_mask=memory_mask)  # type: ignore[operator]
         return self.decoder_norm(y)
+
+
+keep_contract(globals())

@@ -24,12 +24,18 @@ from gentext.core import (
     Generates,
     Model,
     Samples,
+    at_hand,
+    check_count,
     check_counts,
     check_examples,
+    check_number,
     drawing_from,
     evaluating,
+    in_evaluation,
     plain_precision,
+    whole_numbers,
 )
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder
@@ -172,8 +178,7 @@ class VQVAE(Model):
                 "crop or pad the images"
             )
         check_counts(2, hidden=hidden)
-        if not beta >= 0:
-            raise ValueError(f"beta must not be negative, but got {beta}")
+        check_number("beta", beta, least=0)
         self.shape, self.beta = tuple(shape), beta
         self.map = (shape[1] // 4, shape[2] // 4)
         self.likelihood = make_likelihood(likelihood, self.shape, levels=levels)
@@ -197,20 +202,24 @@ class VQVAE(Model):
             loss = loss + quantized.codebook_loss
         return loss - self._likelihood_of(quantized.z_q).log_prob(x).mean()
 
+    @in_evaluation
     def encode(self, x: Batch) -> Maps:
         """The codes (n, h/4, w/4) of images."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
         return self.quantizer.nearest(self.encoder(x))
 
+    @in_evaluation
     def decode(self, codes: Int[Tensor, "n *places"]) -> Independent:
         """p(x | k) of codes (n, h/4, w/4) or of rows (n, t), with event shape ``shape``."""
         return self._likelihood_of(self.quantizer.lookup(self._maps(codes)))
 
+    @in_evaluation
     def elbo_terms(self, x: Batch, prior: Any = None) -> tuple[PerExample, PerExample]:
         """log p(x | k(x)) and log p(k(x)), in nats.
 
         Equation: :eq:`eq-vq-bound`
         """
+        self.check(x)
         k = self.encode(x)
         reconstruction = self.decode(k).log_prob(x)
         if prior is not None and not isinstance(prior, Density):
@@ -230,7 +239,6 @@ class VQVAE(Model):
 
         Equation: :eq:`eq-vq-bound`
         """
-        self.check(x)
         reconstruction, log_prior = self.elbo_terms(x, prior)
         return reconstruction + log_prior
 
@@ -244,6 +252,7 @@ class VQVAE(Model):
         generator: torch.Generator | None = None,
     ) -> Batch:
         """``n`` draws x ~ p(x | k), k ~ p(k); with ``mean`` the noise-free E[x | k] instead."""
+        check_count("n", n)
         with evaluating(self), drawing_from(generator):
             p = self.decode(self._draw_codes(n, prior))
             return p.mean if mean else p.sample()
@@ -284,13 +293,13 @@ class VQVAE(Model):
         return drawn.flatten(1)
 
     def _maps(self, codes: Tensor) -> Tensor:
-        codebook = self.quantizer.codebook
+        codes, codebook = whole_numbers(codes, "codes"), self.quantizer.codebook
         if codes.shape[1:].numel() != math.prod(self.map):
             raise ValueError(
                 f"got codes of shape {tuple(codes.shape)}, but images of this model have maps of "
                 f"{self.map[0]} x {self.map[1]}: give (n, {self.map[0]}, {self.map[1]}) or rows"
             )
-        if codes.device.type == "cpu" and not torch.compiler.is_compiling():
+        if at_hand(codes) and codes.numel():
             low, high = (int(k) for k in codes.aminmax())
             if low < 0 or high >= len(codebook):
                 raise ValueError(
@@ -302,6 +311,7 @@ class VQVAE(Model):
 
 def perplexity(codes: Tensor, k: int) -> float:
     """e to the entropy of the frequencies of 0..k−1 among ``codes``: how many are in use."""
+    codes = whole_numbers(codes, "codes")
     p = torch.bincount(codes.flatten(), minlength=k).double() / codes.numel()
     return float(torch.special.entr(p).sum().exp())
 
@@ -311,3 +321,6 @@ def everywhere(total: Tensor) -> Tensor:
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
     return total
+
+
+keep_contract(globals())

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_counts, check_dropout
+from gentext.core import at_hand, check_counts, check_dropout, check_number, whole_numbers
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -58,6 +59,7 @@ class GatedLayer(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
+        check_counts(inputs=inputs, outputs=outputs, kernel=kernel, dilation=dilation)
         self.conv = CausalConv1d(channels, 2 * channels, kernel, dilation)
         self.mix = nn.Conv1d(channels, 2 * channels, 1)
         self.dropout = nn.Dropout(dropout)
@@ -111,7 +113,7 @@ class WaveNet(Autoregressive):
 
     def logits(self, tokens: Tokens) -> Logits:
         """Those of the token after each place of ``tokens``."""
-        h, skips = self.embedding(tokens).mT, []
+        h, skips = self.embedding(whole_numbers(tokens, "tokens")).mT, []
         for layer in self.layers:
             h, skip = layer(h)
             skips.append(skip)
@@ -148,6 +150,7 @@ def compress(x: Tensor, mu: float = 255.0) -> Tensor:
 
     Equation: :eq:`eq-gpt-mulaw`
     """
+    check_number("mu", mu, above=0)
     return x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
 
 
@@ -156,6 +159,7 @@ def expand(y: Tensor, mu: float = 255.0) -> Tensor:
 
     Equation: :eq:`eq-gpt-mulaw`
     """
+    check_number("mu", mu, above=0)
     return y.sign() * torch.expm1(y.abs() * math.log1p(mu)) / mu
 
 
@@ -167,7 +171,7 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
     check_counts(2, levels=levels)
     if not x.is_floating_point():
         raise ValueError(f"got samples of {x.dtype}; scale them into [-1, 1] as floating-point")
-    if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.numel():
+    if at_hand(x) and x.numel():
         least, most = (float(value) for value in x.detach().aminmax())
         if not (least >= -1 and most <= 1):
             raise ValueError(
@@ -183,4 +187,8 @@ def mu_law_decode(tokens: Tensor, levels: int = 256) -> Tensor:
     Equation: :eq:`eq-gpt-mulaw`
     """
     check_counts(2, levels=levels)
+    tokens = whole_numbers(tokens, "tokens")
     return expand(2 * tokens / (levels - 1) - 1, float(levels - 1))
+
+
+keep_contract(globals())

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from gentext.core.contract import keep_contract
+
 
 def merge_pairs(tokens: Sequence[Any], pair: tuple[Any, Any]) -> list[Any]:
     """``tokens`` with every occurrence of ``pair``, from the left, made one token.
@@ -45,3 +47,6 @@ def byte_pair_merges(text: str, count: int) -> list[tuple[bytes, bytes]]:
         tokens = merge_pairs(tokens, best)
         merges.append(best)
     return merges
+
+
+keep_contract(globals())

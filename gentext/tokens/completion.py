@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gentext.core.contract import keep_contract
 from gentext.tokens.tokenizer import EOS, Tokenizer
 
 
@@ -44,3 +45,6 @@ def complete(
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     written = model.generate(tokens, n, stop=EOS, generator=generator, **options, **how)
     return tokenizer.decode(written[0].tolist())
+
+
+keep_contract(globals())

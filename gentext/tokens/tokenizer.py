@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from gentext.core import chosen
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Tokens
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
@@ -280,3 +281,6 @@ def _library() -> Any:
 
 def _key(word: str) -> str:
     return word.casefold().replace("'", "\u2019")
+
+
+keep_contract(globals())

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gentext.core import Model
 from gentext.core.checks import is_finite
+from gentext.core.contract import keep_contract
 
 Source = tuple[Tensor, ...] | Iterable[Any]  # tensors of one length, or batches to read every epoch
 
@@ -198,3 +199,6 @@ def _with_own_randomness(data: Iterable[Any], seed: int) -> Iterator[Any]:
             inside = torch.get_rng_state()
             torch.set_rng_state(outside)
         yield batch
+
+
+keep_contract(globals())

@@ -25,6 +25,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from gentext.core import Model
+from gentext.core.contract import keep_contract
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -343,3 +344,6 @@ def _tuples(value: Any) -> Any:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+keep_contract(globals())

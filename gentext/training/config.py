@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
-from gentext.core import check_counts, chosen
+from gentext.core import check_counts, chosen, plain
+from gentext.core.contract import keep_contract
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
@@ -50,6 +51,8 @@ class TrainConfig:
     save_every: int = 1000
 
     def __post_init__(self) -> None:
+        for setting in fields(self):  # of NumPy they could not be saved
+            object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
         check_counts(steps=self.steps, batch_size=self.batch_size, save_every=self.save_every)
         self._require(0 < self.lr < math.inf, "lr", "above 0")
         self._require(self.warmup >= 0, "warmup", "at least 0")
@@ -73,3 +76,6 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     ramp = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
     return config.lr * ramp * SCHEDULES[config.schedule](done)
+
+
+keep_contract(globals())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model
+from gentext.core.contract import keep_contract
 
 
 class Average:
@@ -38,3 +39,6 @@ class Average:
         """The reverse: take the model's weights for the average, and give it those of ``last``."""
         torch._foreach_copy_(self.weights, self.source)
         torch._foreach_copy_(self.source, last)
+
+
+keep_contract(globals())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import Model
+from gentext.core.contract import keep_contract
 from gentext.training import batches
 from gentext.training.checkpoint import unique_weights
 from gentext.training.config import PRECISIONS, TrainConfig, learning_rate
@@ -222,3 +223,6 @@ def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.A
         return make(fused=True)
     except RuntimeError:  # no fused kernel for this device
         return make()
+
+
+keep_contract(globals())

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
 from gentext.training import checkpoint
 from gentext.training.batches import Source, fingerprint
 from gentext.training.run import Run
@@ -102,3 +103,6 @@ class Saver:
             raise ValueError(
                 f"cannot resume {self.file}: {'; '.join(odd)}; train as before, or in a new folder"
             )
+
+
+keep_contract(globals())

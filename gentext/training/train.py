@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model
+from gentext.core.contract import keep_contract
 from gentext.training import batches
 from gentext.training.config import TrainConfig
 from gentext.training.run import History, Run, keeping_random_state
@@ -142,3 +143,6 @@ def _accelerator(model: Model) -> Accelerator:
             "launch them by accelerate launch or torchrun, with ACCELERATE_USE_CPU=true on CPUs"
         )
     return accelerator
+
+
+keep_contract(globals())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gentext.core import Model, chosen
+from gentext.core.contract import keep_contract
 from gentext.tokens.tokenizer import Tokenizer, from_json
 from gentext.training import checkpoint
 
@@ -57,3 +58,6 @@ def tokenizer_of(path: str | os.PathLike[str]) -> Tokenizer:
 def path(name: str) -> Path:
     """The checkpoint file of ``name``; ``ValueError`` if there is none."""
     return FOLDER / f"{chosen('weights', name, names())}{checkpoint.SUFFIX}"
+
+
+keep_contract(globals())

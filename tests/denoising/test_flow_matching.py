@@ -591,7 +591,7 @@ def test_bad_input_is_explained() -> None:
         told.sample(2, torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="3 examples need 3 integers"):
         told.check(torch.zeros(3, 1), y)
-    with pytest.raises(ValueError, match="levels=1; there are at least 2"):
+    with pytest.raises(ValueError, match="levels=1; levels must be a whole number, at least 2"):
         ImageFlowMatching(shape=(1, 4, 4), levels=1)
     image = images()
     with pytest.raises(ValueError, match="not grey values k/4"):

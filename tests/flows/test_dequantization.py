@@ -112,7 +112,7 @@ def test_images_are_drawn_on_the_levels_of_the_data() -> None:
 
 
 def test_bad_input_is_explained() -> None:
-    with pytest.raises(ValueError, match="levels=1; there are at least 2"):
+    with pytest.raises(ValueError, match="levels=1; levels must be a whole number, at least 2"):
         ImageFlow(shape=(1, 2, 2), levels=1)
     with pytest.raises(ValueError, match=r"torch\.uint8; give floats"):
         dequantize(torch.zeros(2, 4, dtype=torch.uint8), 256)

@@ -242,7 +242,7 @@ def test_impossible_data_and_settings_are_refused() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             model.encode(x)
-    with pytest.raises(ValueError, match=r"got sigma=0\.0; sigma must be positive"):
+    with pytest.raises(ValueError, match=r"got sigma=0\.0; sigma must be above 0"):
         DenoisingAutoencoder(shape=(4,), latent=2, sigma=0.0)
     with pytest.raises(ValueError, match="0 < k < 4"):
         PPCA.fit(torch.randn(9, 4), 4)

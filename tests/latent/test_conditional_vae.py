@@ -144,7 +144,7 @@ def test_a_vae_of_classes_is_the_conditional_vae() -> None:
 
 def test_the_importance_weighted_vae_may_be_conditional() -> None:
     model = IWAE(shape=(4,), latent=2, classes=3, hidden=8, k=4)
-    x, y = torch.rand(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    x, y = torch.rand(5, 4).round(), torch.tensor([0, 1, 2, 0, 1])
     torch.manual_seed(1)
     loss = model.loss(x, y)
     torch.manual_seed(1)
@@ -192,25 +192,25 @@ def test_capabilities_are_those_that_exist() -> None:
 def test_labels_that_do_not_fit_are_refused() -> None:
     labelled = ConditionalVAE(shape=(4,), latent=2, classes=3).double()
     with pytest.raises(ValueError, match=r"label 3.*3 classes"):
-        labelled.check(torch.rand(2, 4), torch.tensor([0, 3]))
+        labelled.check(torch.rand(2, 4).round(), torch.tensor([0, 3]))
     for y, message in [
         (torch.tensor([0, -1]), r"label -1.*from 0 to 2"),
         (torch.tensor([0.0, 1.0]), r"float64.*integers"),
         (torch.tensor([0]), r"shape \(1,\), but 2 examples"),
     ]:
         with pytest.raises(ValueError, match=message):
-            labelled.check(torch.rand(2, 4), y)
+            labelled.check(torch.rand(2, 4).round(), y)
     with pytest.raises(ValueError, match=r"label -1"):
-        labelled.elbo(torch.rand(2, 4), torch.tensor([0, -1]))
+        labelled.elbo(torch.rand(2, 4).round(), torch.tensor([0, -1]))
     few = SemiSupervisedVAE(shape=(4,), latent=2, classes=3).double()
-    few.check(torch.rand(2, 4), torch.tensor([-1, 2]))
+    few.check(torch.rand(2, 4).round(), torch.tensor([-1, 2]))
     for wrong in ({"beta": 2.0}, {"net": (nn.Identity(), nn.Identity())}):
         with pytest.raises(ValueError, match=r"no beta|by name"):
             SemiSupervisedVAE(shape=(4,), latent=2, classes=3, **wrong)
     with pytest.raises(ValueError, match=r"label 3.*3 classes"):
-        few.accuracy(torch.rand(2, 4), torch.tensor([0, 3]))
+        few.accuracy(torch.rand(2, 4).round(), torch.tensor([0, 3]))
     with pytest.raises(ValueError, match=r"needs labels y from 0 to 2"):
-        labelled.loss(torch.rand(2, 4))
+        labelled.loss(torch.rand(2, 4).round())
 
 
 def test_models_of_less_than_two_classes_are_refused() -> None:

@@ -323,9 +323,9 @@ def test_impossible_data_are_refused() -> None:
     with pytest.raises(ValueError, match="no beta"):
         IWAE(shape=(4,), latent=2, beta=2.0)
     with pytest.raises(ValueError, match="samples=0; samples must be a whole number, at least 1"):
-        model.elbo(torch.rand(2, 4), samples=0)
+        model.elbo(torch.ones(2, 4), samples=0)
     with pytest.raises(ValueError, match="k=0; k must be a whole number, at least 1"):
-        model.importance_log_prob(torch.rand(2, 4), 0)
+        model.importance_log_prob(torch.ones(2, 4), 0)
     with pytest.raises(ValueError, match="steps=1; steps must be a whole number, at least 2"):
         model.interpolate(torch.rand(1, 4), torch.rand(1, 4), steps=1)
 
