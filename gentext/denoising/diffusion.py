@@ -34,9 +34,7 @@ from gentext.core import (
     Model,
     check_count,
     check_examples,
-    check_grey_levels,
     chosen,
-    evaluating,
     grey_levels,
     if_given,
     in_evaluation,
@@ -98,8 +96,7 @@ class Diffusion(Model):
     ) -> None:
         super().__init__()
         self.arguments = {"net": net, "schedule": schedule} | self.arguments
-        if levels is not None:
-            check_grey_levels(levels)
+        check_count("levels", 2 if levels is None else levels, 2)
         check_count("steps", steps, 2)
         self.shape, self.grey = tuple(shape), levels
         self.predict = chosen("prediction", predict, PREDICTIONS)
@@ -144,7 +141,6 @@ class Diffusion(Model):
         return self._denoise(x_t, t, y)
 
     def _denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
-        """The same in the mode that the network is in."""
         if len(x_t) > EXAMPLES_PER_PASS and not torch.is_grad_enabled():
             batch = (x_t, t, *if_given(y))
             parts = zip(*(rows.split(EXAMPLES_PER_PASS) for rows in batch), strict=True)
@@ -175,6 +171,7 @@ class Diffusion(Model):
         """
         return self.elbo_terms(x, y, terms=terms, first=first, generator=generator).bound
 
+    @in_evaluation
     def elbo_terms(
         self,
         x: Batch,
@@ -189,13 +186,12 @@ class Diffusion(Model):
         Equation: :eq:`eq-diff-vlb`
         """
         self.check(x, *if_given(y))
-        with evaluating(self):
-            return self._terms(x, y, terms, first, generator)
+        return self._terms(x, y, terms, first, generator)
 
     def _terms(
         self, x: Batch, y: Given | None, terms: int | None, first: int = 0, generator: Any = None
     ) -> Terms:
-        """The same in the mode that the network is in."""
+        """The same in the mode that the network is in, as are all that begin so."""
         x_0, levels = self.from_data(x), []
         for low, high in pairwise(bound.ranges(first, len(self.schedule), terms)):
             t = low + stratified_levels(x, high - low, generator)

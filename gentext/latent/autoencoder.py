@@ -14,7 +14,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from gentext.core import Model, check_count, check_examples, check_number, normal_like
+from gentext.core import (
+    Model,
+    check_count,
+    check_examples,
+    check_number,
+    in_evaluation,
+    normal_like,
+)
 from gentext.core.shapes import Batch, Codes, Flat, PerExample, Scalar
 from gentext.nn.nets import Decoder, Encoder
 
@@ -142,25 +149,33 @@ class Autoencoder(Model):
         self.encoder = Encoder(shape, latent, hidden=hidden, net=net)
         self.decoder = Decoder(latent, shape, hidden=hidden, net=net)
 
+    @in_evaluation
     def encode(self, x: Batch) -> Codes:
         """Codes f(x) of shape (n, latent)."""
         self.check(x)
         return self.encoder(x)
 
+    @in_evaluation
     def decode(self, z: Codes) -> Batch:
         """Examples g(z) of shape (n, *shape)."""
         return self.decoder(z).squeeze(1)
 
+    @in_evaluation
     def reconstruct(self, x: Batch) -> Batch:
         """r(x) = g(f(x))."""
-        return self.decode(self.encode(x))
+        return self._reconstruct(x)
+
+    def _reconstruct(self, x: Batch) -> Batch:
+        """The same in the mode that the model is in."""
+        self.check(x)
+        return self.decoder(self.encoder(x)).squeeze(1)
 
     def loss(self, x: Batch) -> Scalar:
         """The mean over the batch of ‖x − g(f(x))‖², summed over the values of an example.
 
         Equation: :eq:`eq-ae-pca`
         """
-        return squared_error(self.reconstruct(x), x).mean()
+        return squared_error(self._reconstruct(x), x).mean()
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError where ``x`` does not fit this model."""
@@ -194,7 +209,7 @@ class DenoisingAutoencoder(Autoencoder):
         Equation: :eq:`eq-ae-dae`
         """
         self.check(x)
-        return denoising_error(self.reconstruct, x, x + self.sigma * torch.randn_like(x)).mean()
+        return denoising_error(self._reconstruct, x, x + self.sigma * torch.randn_like(x)).mean()
 
     def score(self, x_t: Batch) -> Batch:
         """(r(x_t) − x_t)/σ²: the denoiser's estimate of ∇ log p_σ(x_t).

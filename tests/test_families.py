@@ -1,0 +1,124 @@
+"""What holds for every public method of every family: modes, numbers and integers of any type."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import NAMES, batch, tiny
+from torch import Tensor
+from torch.distributions import Independent
+
+import gentext as gt
+from gentext.core import Model
+
+# In the mode that the model is in, for losses are made of them; or nothing of a network.
+EXEMPT = {
+    *("loss", "critic_loss", "generator_loss", "logits", "begin", "step", "read", "extend"),
+    *("carry", "features", "embed", "images", "turned", "init_weights", "prior_log_prob"),
+    *("check_tokens", "from_data", "to_data", "density", "denoiser", "sample_options", "fit_scale"),
+}
+PAIRS = [
+    (name, method)
+    for name in NAMES
+    for method, what in inspect.getmembers(getattr(gt, name), callable)
+    if not method.startswith("_") and method not in {*dir(Model), *EXEMPT}
+    if (name, method) != ("BERT", "encode")  # which fine-tuning builds on
+]
+DRAWS = ("sample", "trajectory", "gibbs_sample")
+
+
+def arguments(model: Any, method: str, x: Tensor, *rest: Tensor) -> dict[str, Any]:
+    """Something for every argument that the method cannot do without, or that makes it fast."""
+    known: dict[str, Any] = dict.fromkeys(("x", "x_t", "tokens", "source", "a", "b"), x)
+    known |= {"y": rest[0] if rest else None, "target": rest[0] if rest else None}
+    known |= dict.fromkeys(("steps", "length", "n", "terms"), 3)
+    known |= dict.fromkeys(("width", "rows", "k", "sweeps", "repeats", "draws"), 2)
+    known |= {"positions": [1, 3], "mask": x > 0.5, "masked": x > 3}
+    known["t"] = torch.arange(6) + 2 if isinstance(model, gt.Diffusion) else 0.5
+    known["log_snr"] = torch.linspace(-3, 3, 6) if isinstance(model, gt.NoisyClassifier) else 0.5
+    if method == "any_order_log_prob":
+        known["order"] = range(6)
+    if method in DRAWS:
+        del known["tokens"]
+        known["y"] = None if known["y"] is None else known["y"][:3]
+    if isinstance(model, gt.GAN):
+        known |= dict.fromkeys(("z", "a", "b"), torch.randn(6, model.latent))
+    elif method == "decode":
+        z = copy.deepcopy(model).eval().encode(x, *rest[: "y" in names(model.encode)])
+        known |= dict.fromkeys(("z", "eps", "codes"), z.mean if isinstance(z, Independent) else z)
+    return {name: known[name] for name in names(getattr(model, method)) if name in known}
+
+
+def names(method: Any) -> list[str]:
+    return list(inspect.signature(method).parameters)
+
+
+def flat(value: Any) -> list[Tensor]:
+    """All tensors in what a method gave."""
+    if isinstance(value, Tensor):
+        return [value.detach()]
+    if isinstance(value, torch.distributions.Distribution):
+        return [value.mean.detach()] if isinstance(value, Independent) else [value.logits.detach()]
+    if isinstance(value, float | int):
+        return [torch.tensor(value)]
+    assert isinstance(value, tuple | list | Iterator)
+    return [tensor for part in value for tensor in flat(part)]
+
+
+@pytest.mark.parametrize(("name", "method"), PAIRS)
+def test_a_method_computes_in_evaluation_mode_and_leaves_the_model_as_it_was(
+    name: str, method: str
+) -> None:
+    torch.manual_seed(0)
+    model = tiny(name).train()
+    next(model.parameters()).requires_grad_(True)
+    given = arguments(model, method, *batch(name))
+    state, modes = copy.deepcopy(model.state_dict()), [part.training for part in model.modules()]
+    twin = copy.deepcopy(model).eval()
+    made = []
+    for m in (model, twin):
+        torch.manual_seed(2)
+        made.append(flat(getattr(m, method)(**given)))
+    assert made[0]
+    for ours, theirs in zip(*made, strict=True):
+        assert ours.equal(theirs)
+    assert [part.training for part in model.modules()] == modes
+    assert all(state[key].equal(value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_stays_in_the_mode_that_the_model_is_in(name: str) -> None:
+    """Where there is dropout, or where labels are hidden, each call is another one."""
+    torch.manual_seed(0)
+    model = tiny(name).train()
+    losses = []
+    for training in (True, False):
+        torch.manual_seed(2)
+        losses.append(float(model.train(training)(*batch(name)).detach()))
+    assert (losses[0] == losses[1]) == (name in ("MADE", "IAF"))
+
+
+DIFFERENTIABLE = [
+    pair for pair in PAIRS
+    if pair[1] in ("log_prob", "elbo", "encode", "score", "pseudo_log_prob", "class_log_prob")
+    and pair not in {("FlowMatching", "log_prob"), ("FlowMatching", "encode"),
+                     ("ImageFlowMatching", "elbo"), ("ImageFlowMatching", "encode"),
+                     ("VQVAE", "encode")}
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "method"), DIFFERENTIABLE)
+def test_what_can_be_differentiated_still_can(name: str, method: str) -> None:
+    model = tiny(name).train()
+    made = getattr(model, method)(**arguments(model, method, *batch(name)))
+    value = made.mean if isinstance(made, Independent) else made
+    if name == "LatentDiffusion" and method == "encode":  # of an autoencoder that stays as it is
+        assert not value.requires_grad
+        return
+    value.sum().backward()
+    assert any(p.grad is not None and bool((p.grad != 0).any()) for p in model.parameters())
