@@ -134,15 +134,20 @@ SETTINGS: dict[str, tuple[dict[str, Any], Callable[[], Batch]]] = {
     "Classifier": (SORTED, lambda: (images(), labels())),
     "NoisyClassifier": (SORTED, lambda: (images(), labels())),
 }
-NETS_WITHOUT_DROPOUT = ("VAE", "Autoencoder", "GAN")
+WITHOUT_DROPOUT = ("AE", "Autoencoder", "GAN")
 
 
 def tiny(name: str) -> Any:
-    """The model of this name, in training mode."""
+    """The model of this name, in training mode, after a while of training: no weight is zero."""
     if name == "LatentDiffusion":
-        return latent_diffusion()
-    model = getattr(gt, name)(**SETTINGS[name][0])
-    return disturbed(model) if name.endswith(NETS_WITHOUT_DROPOUT) else model
+        model = latent_diffusion()
+    else:
+        model = getattr(gt, name)(**SETTINGS[name][0])
+    model = disturbed(model) if name.endswith(WITHOUT_DROPOUT) else model
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model
 
 
 def batch(name: str) -> Batch:
