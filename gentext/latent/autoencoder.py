@@ -19,6 +19,7 @@ from gentext.core import (
     check_count,
     check_examples,
     check_number,
+    check_shape,
     in_evaluation,
     normal_like,
 )
@@ -99,6 +100,8 @@ class PPCA(nn.Module):
         if not 0 < k < d:
             raise ValueError(f"PPCA needs 0 < k < {d} codes for data of {d} features, but got {k}")
         mean, directions, lam = principal_components(x)
+        if variance is not None:
+            check_number("variance", variance, above=0)
         s2 = lam[k:].mean() if variance is None else torch.as_tensor(variance).to(lam)
         weight = directions[:, :k] * (lam[:k] - s2).clamp_min(0).sqrt()
         return cls(mean, weight, s2)
@@ -145,7 +148,7 @@ class Autoencoder(Model):
     ) -> None:
         super().__init__()
         check_count("latent", latent)
-        self.shape = tuple(shape)
+        self.shape = check_shape(shape)
         self.encoder = Encoder(shape, latent, hidden=hidden, net=net)
         self.decoder = Decoder(latent, shape, hidden=hidden, net=net)
 
