@@ -38,7 +38,7 @@ def bare_epoch(model: VAE, x: Tensor) -> float:
 def main() -> None:
     """Print the tables."""
     images = data.load("fashion-mnist").train[0]
-    x = images.repeat(EXAMPLES // len(images) + 1, 1, 1, 1)[:EXAMPLES]
+    x = images.repeat(EXAMPLES // len(images) + 1, 1, 1, 1)[:EXAMPLES].round()
     torch.manual_seed(0)
     models = [VAE(shape=tuple(x.shape[1:]), latent=16) for _ in range(2)]
     config = TrainConfig(steps=EXAMPLES // BATCH, batch_size=BATCH)

@@ -40,7 +40,7 @@ def keep(path, model, dataset, **what):
 def tiny(chosen=None, *, full_data=False):
     """A tiny VAE on a few digits."""
     digits = data.load("digits").without_labels()
-    model = VAE(shape=(1, 8, 8), latent=2, hidden=8, likelihood="bernoulli")
+    model = VAE(shape=(1, 8, 8), latent=2, hidden=8, likelihood="logistic", levels=17)
     return model, digits, config_for(chosen, 30, 60)
 
 

@@ -36,6 +36,7 @@ from gentext.core import (
     check_examples,
     check_labels,
     check_number,
+    check_shape,
     chosen,
     evaluating,
     if_given,
@@ -82,7 +83,7 @@ class GAN(Model):
         self.objective = chosen("objective", objective, OBJECTIVES)
         check_counts(latent=latent, critic_steps=critic_steps)
         check_count("classes", classes, 0)
-        self.shape, self.latent, self.classes = _sides(shape), latent, classes
+        self.shape, self.latent, self.classes = check_shape(shape), latent, classes
         self.critic_steps = critic_steps
         given = self.objective.penalties if penalties is None else penalties
         self.penalties = checked_penalties(given)
@@ -274,14 +275,6 @@ def _great_circles(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     across = nn.functional.normalize(torch.where(sine > 1e-6, across, other), dim=-1)
     angle = share * torch.atan2(sine, cosine)
     return lengths * (angle.cos() * a + angle.sin() * across)
-
-
-def _sides(shape: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(shape, Sequence) or not shape:
-        raise ValueError(f"got shape={shape!r}; give the sides of one example, such as (1, 28, 28)")
-    for side in shape:
-        check_count("side", side)
-    return tuple(shape)
 
 
 def _whole(labels: Sequence[Tensor]) -> tuple[Tensor, ...]:

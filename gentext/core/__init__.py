@@ -23,6 +23,7 @@ from gentext.core.checks import (
     check_heads,
     check_labels,
     check_number,
+    check_shape,
     check_tensor,
     check_tokens,
     chosen,

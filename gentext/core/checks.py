@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -75,6 +75,15 @@ def check_number(
         return
     allowed = " and ".join(f"{words} {bound:g}" for words, bound in bounds.items())
     raise ValueError(f"got {name}={number!r}; {name} must be {allowed or 'a finite number'}")
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """The sides of one example; ValueError unless they are whole numbers, and one at least."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
+        raise ValueError(f"got shape={shape!r}; give the sides of one example, such as (1, 28, 28)")
+    for side in shape:
+        check_count("side", side)
+    return tuple(shape)
 
 
 def check_dropout(dropout: float) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gentext.core import chosen
+from gentext.core import chosen, plain
 from gentext.core.contract import keep_contract
 from gentext.data import files, sources, toys
 from gentext.data.download import download as download_archive
@@ -79,6 +79,7 @@ class Dataset:
     source: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(plain(self.shape)))
         for split in ("train", "validation", "test"):
             self._check(split, getattr(self, split))
 

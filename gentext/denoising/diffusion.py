@@ -33,10 +33,10 @@ from torch import Tensor, nn
 from gentext.core import (
     Model,
     check_count,
+    check_counts,
     check_examples,
-    check_grey_levels,
+    check_shape,
     chosen,
-    evaluating,
     grey_levels,
     if_given,
     in_evaluation,
@@ -62,8 +62,7 @@ from gentext.denoising.unet import TimeMLP, UNet
 
 NETS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": TimeMLP, "dit": DiT}
 WEIGHTINGS = ("simple", "bound", "min-snr")
-MAX_SNR_WEIGHT = 5.0  # at which the weight "min-snr" is cut
-DRAWN_LEVELS = 32  # of the bound, unless told
+MAX_SNR_WEIGHT, DRAWN_LEVELS = 5.0, 32  # where "min-snr" is cut; of the bound, unless told
 EXAMPLES_PER_PASS = 256  # of the network, when nothing is trained
 
 
@@ -99,10 +98,8 @@ class Diffusion(Model):
     ) -> None:
         super().__init__()
         self.arguments = {"net": net, "schedule": schedule} | self.arguments
-        if levels is not None:
-            check_grey_levels(levels)
-        check_count("steps", steps, 2)
-        self.shape, self.grey = tuple(shape), levels
+        check_counts(2, steps=steps, levels=2 if levels is None else levels)
+        self.shape, self.grey = check_shape(shape), levels
         self.predict = chosen("prediction", predict, PREDICTIONS)
         self.weighting = chosen("weighting", weighting, WEIGHTINGS)
         self.conditions = Conditions(classes, vocab_size)
@@ -145,7 +142,6 @@ class Diffusion(Model):
         return self._denoise(x_t, t, y)
 
     def _denoise(self, x_t: Batch, t: Labels, y: Given | None = None) -> Batch:
-        """The same in the mode that the network is in."""
         if len(x_t) > EXAMPLES_PER_PASS and not torch.is_grad_enabled():
             batch = (x_t, t, *if_given(y))
             parts = zip(*(rows.split(EXAMPLES_PER_PASS) for rows in batch), strict=True)
@@ -176,6 +172,7 @@ class Diffusion(Model):
         """
         return self.elbo_terms(x, y, terms=terms, first=first, generator=generator).bound
 
+    @in_evaluation
     def elbo_terms(
         self,
         x: Batch,
@@ -190,13 +187,12 @@ class Diffusion(Model):
         Equation: :eq:`eq-diff-vlb`
         """
         self.check(x, *if_given(y))
-        with evaluating(self):
-            return self._terms(x, y, terms, first, generator)
+        return self._terms(x, y, terms, first, generator)
 
     def _terms(
         self, x: Batch, y: Given | None, terms: int | None, first: int = 0, generator: Any = None
     ) -> Terms:
-        """The same in the mode that the network is in."""
+        """The same in the mode that the network is in, as are all that begin so."""
         x_0, levels = self.from_data(x), []
         for low, high in pairwise(bound.ranges(first, len(self.schedule), terms)):
             t = low + stratified_levels(x, high - low, generator)
@@ -222,9 +218,9 @@ class Diffusion(Model):
         """
         return self._level_kl(x, t, y, generator)
 
-    def _level_kl(self, x: Batch, t: Labels, y: Given | None, generator: Any) -> PerExample:
+    def _level_kl(self, x: Batch, t: Labels, y: Given | None, g: Any) -> PerExample:
         x_0, level = self.from_data(x), self.schedule.at(t, len(self.shape))
-        predicted = self._denoise(q_sample(x_0, normal_like(x_0, generator), level), t, y)
+        predicted = self._denoise(q_sample(x_0, normal_like(x_0, g), level), t, y)
         if self.grey is not None and not self.training:
             predicted = predicted.clamp(-1, 1)  # never farther from x_0, which is in there
         return bound.step_kl(x_0, predicted, self.schedule.at(t), self.schedule.at(t - 1))
@@ -299,8 +295,8 @@ class Diffusion(Model):
         ``options`` those of ``denoiser``.
         """
         check_count("n", n)
-        if y is not None:
-            self.conditions.check(y, n)
+        for given in if_given(y):
+            self.conditions.check(given, n)
         like = next(self.parameters()).new_empty((n, *self.shape))
         yield from sample_path(
             self.denoiser(y, **options),

@@ -27,6 +27,7 @@ from gentext.core import (
     check_count,
     check_examples,
     check_finite,
+    check_shape,
     chosen,
     in_evaluation,
     normal_like,
@@ -82,7 +83,7 @@ class FlowMatching(Model):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.shape, self.conditions = tuple(shape), Conditions(classes, vocab_size)
+        self.shape, self.conditions = check_shape(shape), Conditions(classes, vocab_size)
         self.classes, self.vocab_size = classes, vocab_size
         self.coupling = chosen("coupling", coupling, COUPLINGS)
         chosen("times", times, TIMES)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    at_hand,
     check_count,
     check_counts,
     check_dropout,
@@ -160,7 +161,8 @@ class MaskedDiffusion(Model):
         Equation: :eq:`eq-diff-mask`
         """
         tokens = self._checked(tokens)
-        if masked.dtype != torch.bool or masked.shape != tokens.shape or not masked.any(1).all():
+        fits = masked.dtype == torch.bool and masked.shape == tokens.shape
+        if not fits or (at_hand(masked) and not masked.any(1).all()):
             raise ValueError(
                 f"got masked of {masked.dtype} and shape {tuple(masked.shape)} for tokens "
                 f"{tuple(tokens.shape)}; give True or False for each, True in every row"

@@ -27,6 +27,7 @@ from gentext.core import (
     check_count,
     check_examples,
     check_number,
+    check_shape,
     chosen,
     in_evaluation,
     normal_like,
@@ -149,7 +150,7 @@ class ScoreSDE(Model):
         super().__init__()
         check_number("data_std", data_std, above=0)
         check_number("end", end, above=0, below=1)
-        self.shape, self.data_std, self.end = tuple(shape), data_std, end
+        self.shape, self.data_std, self.end = check_shape(shape), data_std, end
         self.process: LinearSDE = _made(process, PROCESSES, "process", *(noise or ()))
         self.net: nn.Module = _made(net, NETS, "net", shape=self.shape, **options)
         last = self.process.at(1.0)

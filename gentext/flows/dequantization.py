@@ -25,6 +25,7 @@ from gentext.core import (
     Model,
     check_examples,
     check_grey_levels,
+    check_shape,
     chosen,
     grey_levels,
     if_given,
@@ -90,7 +91,7 @@ class Dequantized(Model):
     def __init__(self, shape: Sequence[int], levels: int) -> None:
         super().__init__()
         check_grey_levels(levels)
-        self.shape, self.levels = tuple(shape), levels
+        self.shape, self.levels = check_shape(shape), levels
 
     @property
     def density(self) -> Any:

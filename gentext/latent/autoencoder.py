@@ -14,7 +14,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from gentext.core import Model, check_count, check_examples, check_number, normal_like
+from gentext.core import (
+    Model,
+    check_count,
+    check_examples,
+    check_number,
+    check_shape,
+    in_evaluation,
+    normal_like,
+)
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, PerExample, Scalar
 from gentext.nn.nets import Decoder, Encoder
@@ -93,6 +101,8 @@ class PPCA(nn.Module):
         if not 0 < k < d:
             raise ValueError(f"PPCA needs 0 < k < {d} codes for data of {d} features, but got {k}")
         mean, directions, lam = principal_components(x)
+        if variance is not None:
+            check_number("variance", variance, above=0)
         s2 = lam[k:].mean() if variance is None else torch.as_tensor(variance).to(lam)
         weight = directions[:, :k] * (lam[:k] - s2).clamp_min(0).sqrt()
         return cls(mean, weight, s2)
@@ -139,29 +149,37 @@ class Autoencoder(Model):
     ) -> None:
         super().__init__()
         check_count("latent", latent)
-        self.shape = tuple(shape)
+        self.shape = check_shape(shape)
         self.encoder = Encoder(shape, latent, hidden=hidden, net=net)
         self.decoder = Decoder(latent, shape, hidden=hidden, net=net)
 
+    @in_evaluation
     def encode(self, x: Batch) -> Codes:
         """Codes f(x) of shape (n, latent)."""
         self.check(x)
         return self.encoder(x)
 
+    @in_evaluation
     def decode(self, z: Codes) -> Batch:
         """Examples g(z) of shape (n, *shape)."""
         return self.decoder(z).squeeze(1)
 
+    @in_evaluation
     def reconstruct(self, x: Batch) -> Batch:
         """r(x) = g(f(x))."""
-        return self.decode(self.encode(x))
+        return self._reconstruct(x)
+
+    def _reconstruct(self, x: Batch) -> Batch:
+        """The same in the mode that the model is in."""
+        self.check(x)
+        return self.decoder(self.encoder(x)).squeeze(1)
 
     def loss(self, x: Batch) -> Scalar:
         """The mean over the batch of ‖x − g(f(x))‖², summed over the values of an example.
 
         Equation: :eq:`eq-ae-pca`
         """
-        return squared_error(self.reconstruct(x), x).mean()
+        return squared_error(self._reconstruct(x), x).mean()
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError where ``x`` does not fit this model."""
@@ -195,7 +213,7 @@ class DenoisingAutoencoder(Autoencoder):
         Equation: :eq:`eq-ae-dae`
         """
         self.check(x)
-        return denoising_error(self.reconstruct, x, x + self.sigma * torch.randn_like(x)).mean()
+        return denoising_error(self._reconstruct, x, x + self.sigma * torch.randn_like(x)).mean()
 
     def score(self, x_t: Batch) -> Batch:
         """(r(x_t) − x_t)/σ²: the denoiser's estimate of ∇ log p_σ(x_t).

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from gentext.core import check_count
+from gentext.core import check_count, check_shape
 from gentext.core.contract import keep_contract
 from gentext.latent.vae import VAE
 from gentext.nn.distributions import make_likelihood
@@ -36,7 +36,7 @@ class ImageVAE(VAE):
         scale: float | None = None,
         beta: float = 1.0,
     ) -> None:
-        if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+        if len(check_shape(shape)) != 3 or shape[1] % 4 or shape[2] % 4:
             raise ValueError(
                 f"shape must be (c, h, w) with h and w divisible by 4, but got {tuple(shape)}: "
                 "crop or pad the images"

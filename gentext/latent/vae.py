@@ -25,6 +25,7 @@ from gentext.core import (
     check_examples,
     check_labels,
     check_number,
+    check_shape,
     drawing_from,
     if_given,
     in_evaluation,
@@ -74,7 +75,8 @@ class VAE(Model):
         check_number("beta", beta, least=0)
         if classes and not isinstance(net, str):
             raise ValueError("a model with labels builds its networks: give net by name")
-        self.shape, self.latent, self.classes, self.beta = tuple(shape), latent, classes, beta
+        self.shape, self.latent, self.classes = check_shape(shape), latent, classes
+        self.beta = beta
         self.prior = StandardNormal(latent)
         self.posterior = DiagonalNormal()
         self.likelihood = make_likelihood(likelihood, self.shape, levels=levels, scale=scale)
@@ -335,6 +337,7 @@ def elbo_surgery(
 
     Source: Hoffman and Johnson, NeurIPS workshop 2016.
     """
+    check_count("samples", samples)
     q = model.encode(x)
     with drawing_from(generator):
         z = q.sample((samples,))

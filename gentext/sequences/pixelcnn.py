@@ -23,6 +23,7 @@ from gentext.core import (
     check_count,
     check_counts,
     check_dropout,
+    check_shape,
     check_tensor,
     chosen,
     drawing_from,
@@ -303,7 +304,7 @@ def check_arguments(
     shape: tuple[int, ...], levels: int, channels: int, layers: int, dropout: float
 ) -> None:
     """Raise ValueError unless a PixelCNN can be built of these."""
-    if len(shape) != 3 or min(shape) < 1:
+    if len(check_shape(shape)) != 3:
         raise ValueError(f"shape must be (channels, height, width), but got {tuple(shape)}")
     check_counts(channels=channels, layers=layers)
     check_counts(2, levels=levels)

@@ -152,8 +152,9 @@ class RecurrentLM(Autoregressive):
         check_counts(vocab_size=vocab_size, hidden=hidden, layers=layers)
         check_counts(row=1 if row is None else row)
         check_dropout(dropout)
-        if not 0 <= bos < vocab_size:
-            raise ValueError(f"got bos={bos}; it must be a token, 0 to {vocab_size - 1}")
+        for name, token in {"bos": bos, "pad": pad}.items():
+            if token is not None and not 0 <= token < vocab_size:
+                raise ValueError(f"got {name}={token}; it must be a token, 0 to {vocab_size - 1}")
         self.vocab_size, self.bos, self.pad, self.row = vocab_size, bos, pad, row
         width = min(hidden, 128)
         self.embedding = nn.Embedding(vocab_size, width)

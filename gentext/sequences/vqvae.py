@@ -29,6 +29,7 @@ from gentext.core import (
     check_counts,
     check_examples,
     check_number,
+    check_shape,
     drawing_from,
     evaluating,
     in_evaluation,
@@ -172,7 +173,7 @@ class VQVAE(Model):
         levels: int = 256,
     ) -> None:
         super().__init__()
-        if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+        if len(check_shape(shape)) != 3 or shape[1] % 4 or shape[2] % 4:
             raise ValueError(
                 f"shape must be (c, h, w) with h and w divisible by 4, but got {tuple(shape)}: "
                 "crop or pad the images"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,6 +101,7 @@ def endless_batches(
 def training_source(data: Any, model: Model) -> Source:
     """The training data in ``data``, seen to be usable; ValueError says what is wrong with it."""
     source = getattr(data, "train", data)
+    _check_kind(source)
     if isinstance(source, Tensor):
         source = (source,)
     if isinstance(source, tuple):
@@ -114,7 +116,7 @@ def training_source(data: Any, model: Model) -> Source:
     elif not isinstance(source, Iterator):  # of which the first batch could not be read again
         first = next(_with_own_randomness(source, 0), None)
         if first is not None:
-            model.check(*((first,) if isinstance(first, Tensor) else first))
+            model.check(*as_batch(first))
     return source
 
 
@@ -128,6 +130,33 @@ def fingerprint(source: Source) -> list[str]:
 def mix(*parts: object) -> int:
     """A seed that is a pure function of ``parts``."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
+
+
+def as_batch(batch: Any) -> tuple[Tensor, ...]:
+    """What a stream gave, as a tuple of tensors; ValueError where it is something else."""
+    if isinstance(batch, Tensor):
+        return (batch,)
+    if not isinstance(batch, tuple | list) or not all(isinstance(t, Tensor) for t in batch):
+        raise ValueError(
+            f"got a batch of type {type(batch).__name__}; give a tensor, or a tuple of tensors in "
+            "the order in which the loss takes them"
+        )
+    return tuple(batch)
+
+
+def _check_kind(source: Any) -> None:
+    """Raise ValueError for what can be iterated over and still is no training data."""
+    if isinstance(source, str):
+        raise ValueError(f"got the text {source!r} as data; load it: gentext.data.load({source!r})")
+    if isinstance(source, np.ndarray):
+        raise ValueError("got a NumPy array as data; give a tensor: torch.from_numpy(x).float()")
+    if isinstance(source, Mapping) or (
+        isinstance(source, tuple) and any(isinstance(t, np.ndarray) for t in source)
+    ):
+        raise ValueError(
+            f"got data of type {type(source).__name__} that is no tuple of tensors; give "
+            "(x,) or (x, y), of NumPy arrays torch.from_numpy(x)"
+        )
 
 
 def _check_tensors(tensors: tuple[Any, ...]) -> None:
@@ -150,10 +179,13 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
 def _check_precision(tensors: tuple[Tensor, ...], model: Model) -> None:
     own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float64)
     for place, t in enumerate(tensors):
-        if t.dtype == torch.float64 != own:
+        if {t.dtype, own} == {torch.float32, torch.float64} or t.dtype == torch.float64 != own:
+            given, kept = (str(dtype).split(".")[-1] for dtype in (t.dtype, own))
+            remedy = "data.double(), or model.float()"
+            if t.dtype == torch.float64:
+                remedy = "data.float(), or model.double()"
             raise ValueError(
-                f"tensor {place} of the data is float64 and the model {str(own).split('.')[-1]}; "
-                "give data.float(), or model.double()"
+                f"tensor {place} of the data is {given} and the model {kept}; give {remedy}"
             )
 
 
@@ -171,7 +203,7 @@ def _endless_stream(data: Iterable[Any], seed: int, share: Share) -> Iterator[tu
         empty = True
         for group in zip(*[batches] * share.world, strict=False):
             batch, empty = group[share.rank], False
-            yield (batch,) if isinstance(batch, Tensor) else tuple(batch)
+            yield as_batch(batch)
         if empty:
             raise ValueError(
                 f"the data gave no batch in epoch {epoch}; give an iterable of batches that can be "

@@ -69,7 +69,7 @@ def test_dropout_is_below_one():
     core.check_dropout(0.0)
     core.check_dropout(0.9)
     for dropout in (-0.1, 1.0, NAN):
-        refused(f"got dropout={dropout}; it must be", core.check_dropout, dropout)
+        refused(f"got dropout={dropout}; dropout must be", core.check_dropout, dropout)
 
 
 def test_heads_divide_the_width_and_rotary_ones_are_even():
@@ -139,8 +139,15 @@ def test_labels_are_indices_of_classes():
     y = torch.tensor([0, 2, 1])
     core.check_labels(y, 3, 3)
     core.check_labels(y - 1, 3, 3, least=-1)
-    for bad in (y.int(), y.float(), y[:2], y[:, None]):
-        refused("but 3 examples need 3 integers: y.long()", core.check_labels, bad, 3, 3)
+    for kind in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+        made = core.check_labels(y.to(kind), 3, 3)
+        assert made.dtype == torch.int64
+        assert made.equal(y)
+    assert core.check_labels(y, 3, 3) is y
+    for bad in (y[:2], y[:, None]):
+        refused("but 3 examples need 3 integers of shape (3,)", core.check_labels, bad, 3, 3)
+    for bad in (y.float(), y > 0, y.to(torch.complex64)):
+        refused("but they must be integers: labels.long()", core.check_labels, bad, 3, 3)
     refused("got label 2, but this model was built for 2", core.check_labels, y, 3, 2)
     refused("got label -1, but", core.check_labels, y - 1, 3, 3)
     refused("labels run from -1 to 2", core.check_labels, y - 2, 3, 3, least=-1)
@@ -149,12 +156,17 @@ def test_labels_are_indices_of_classes():
 def test_tokens_are_rows_of_numbers_of_the_vocabulary():
     tokens = torch.tensor([[0, 4, 1], [2, 2, 3]])
     for kind in (torch.int64, torch.int32, torch.uint8):
-        core.check_tokens(tokens.to(kind), 5)
+        made = core.check_tokens(tokens.to(kind), 5)
+        assert made.dtype == torch.int64
+        assert made.equal(tokens)
     core.check_tokens(tokens, 5, least=1, most=3)
     core.check_tokens(tokens[:0], 5)
     core.check_tokens(tokens[:, :0], 5)
-    for bad in (tokens.float(), tokens > 1, tokens[0], tokens[None]):
-        refused("whole numbers of shape (n, t): encode the text", core.check_tokens, bad, 5)
+    for bad in (tokens.float(), tokens > 1):
+        refused("but they must be integers: tokens.long()", core.check_tokens, bad, 5)
+    for bad in (tokens[0], tokens[None]):
+        refused("but they must be of shape (n, t)", core.check_tokens, bad, 5)
+    refused("got 0 rows of 3 tokens", core.check_tokens, tokens[:0], 5, rows=1)
     refused("got tokens from 0 to 4, but this vocabulary is 0 to 3", core.check_tokens, tokens, 4)
     refused("got source from -1 to 3, but", core.check_tokens, tokens - 1, 5, what="source")
     reads = "got 2 rows of 3 tokens, but this model reads"
@@ -180,5 +192,49 @@ def test_what_are_no_grey_levels_is_refused():
         refused("these are not grey values k/3, k = 0 to 3", core.grey_levels, x, 4)
     refused("torch.int64; give floats in [0, 1]: x / 3", core.grey_levels, torch.tensor([3]), 4)
     for levels in (1, 0, -4):
-        refused(f"got levels={levels}; there are at least 2", core.check_grey_levels, levels)
-        refused("there are at least 2", core.grey_levels, torch.zeros(1), levels)
+        words = f"got levels={levels}; levels must be a whole number, at least 2"
+        refused(words, core.check_grey_levels, levels)
+        refused(words, core.grey_levels, torch.zeros(1), levels)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "allowed", "fitting", "others"),
+    [
+        ({"above": 0}, "above 0", (1e-300, 1, 7.5), (0, 0.0, -1)),
+        ({"least": 0, "below": 1}, "at least 0 and below 1", (0, 0.0, 0.999), (1, 1.0, -1e-9)),
+        ({"least": 0, "most": 1}, "at least 0 and at most 1", (0, 1, 0.5), (1.001, 2)),
+        ({}, "a finite number", (-1e300, 0, 3), ()),
+    ],
+)
+def test_numbers_are_finite_and_within_bounds(bounds, allowed, fitting, others):
+    for number in (*fitting, *map(np.float64, fitting)):
+        core.check_number("eta", number, **bounds)
+    for number in (*others, NAN, INF, -INF, True, None, "1", 1j, torch.ones(2)):
+        refused(f"got eta={number!r}; eta must be {allowed}", core.check_number, "eta", number,
+                **bounds)  # fmt: skip
+
+
+def test_a_shape_is_a_row_of_sides():
+    assert core.check_shape([1, 28, 28]) == (1, 28, 28)
+    assert core.check_shape((3,)) == (3,)
+    for bad in ((), 28, "28", None):
+        refused(f"got shape={bad!r}; give the sides", core.check_shape, bad)
+    for bad in ((0, 2), (2, -1), (1.5,), (True,)):
+        refused("side must be a whole number, at least 1", core.check_shape, bad)
+
+
+def test_masks_are_true_or_false_or_their_numbers():
+    mask = torch.tensor([True, False, True])
+    assert core.true_or_false(mask) is mask
+    for kind in (torch.uint8, torch.int64, torch.float32, torch.float64):
+        assert core.true_or_false(mask.to(kind)).equal(mask)
+    for bad in (torch.tensor([0.0, 0.5]), torch.tensor([0, 255]), torch.tensor([NAN])):
+        refused("got a mask with other values than True and False", core.true_or_false, bad)
+    with torch.device("meta"):
+        assert core.true_or_false(torch.empty(2)).dtype == torch.bool
+
+
+def test_tensors_are_asked_for_by_name():
+    for given in ([0.0], np.zeros(2), {"x": 1}, None):
+        words = f"got examples as {type(given).__name__}; give a tensor"
+        refused(words, core.check_tensor, given, "examples")

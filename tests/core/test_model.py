@@ -2,13 +2,14 @@
 
 import copy
 import inspect
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from gentext.core import Model
+from gentext.core import Model, plain
 
 
 class Named(Model):
@@ -83,12 +84,47 @@ def test_numbers_of_numpy_become_those_of_python():
     assert type(arguments["on"]) is bool
 
 
+class Pair(NamedTuple):
+    a: float
+    b: tuple[int, ...]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (torch.Size([2, 3]), (2, 3)),
+        (np.array([2, 3]), (2, 3)),
+        (np.array(2.5), 2.5),
+        (torch.tensor(3), 3),
+        (torch.tensor(0.5), 0.5),
+        ({"r1": np.float64(0.1), "r2": [np.int8(1)]}, {"r1": 0.1, "r2": [1]}),
+        (Pair(np.float64(0.5), torch.Size([1])), Pair(0.5, (1,))),
+        ((), ()),
+    ],
+)
+def test_numbers_of_other_libraries_are_plain_wherever_they_stand(given, expected):
+    made = plain(given)
+    assert made == expected
+    assert repr(made) == repr(expected)
+    assert Named(shape=given).arguments == {"shape": expected}
+
+
+def test_the_constructor_itself_sees_plain_numbers():
+    class Noting(Named):
+        def __init__(self, scale, **options):
+            super().__init__(**options)
+            self.seen = scale, options
+
+    model = Noting(np.float64(0.5), shape=torch.Size([2]))
+    assert repr(model.seen) == "(0.5, {'shape': (2,)})"
+
+
 def test_all_else_is_kept_as_it_is():
     nets = (nn.Linear(1, 1), nn.Linear(1, 1))
-    table = {"a": 1}
-    arguments = Named(shape=torch.Size([2]), nets=nets, table=table).arguments
-    assert type(arguments["shape"]) is torch.Size
-    assert arguments["table"] is table
+    learned, table = nn.Parameter(torch.tensor(0.5)), torch.eye(2)
+    given = {"nets": nets, "learned": learned, "table": table, "grid": np.eye(2)}
+    arguments = Named(shape=[2], **given).arguments
+    assert all(arguments[name] is given[name] for name in ("learned", "table", "grid"))
     assert all(a is b for a, b in zip(arguments["nets"], nets, strict=True))
 
 

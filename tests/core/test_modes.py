@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gentext.core import at_least_single, evaluating, plain_precision
+from gentext.core import at_least_single, evaluating, in_evaluation, plain_precision
 
 
 def test_autocast_is_off_inside_and_on_again_outside():
@@ -55,3 +55,37 @@ def test_each_part_is_in_the_mode_it_had(training, error):
         pass
     assert [part.training for part in parts] == before
     assert sum(before) == len(training)
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.dropout = nn.Dropout(0.5)
+
+    @in_evaluation
+    def value(self, x, *, scale=1.0):
+        """What is known of x."""
+        return scale * self.dropout(self.weight * x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_method_in_evaluation_has_no_dropout_but_gradients(training):
+    model = Noisy().train(training)
+    y = model.value(torch.ones(3), scale=2.0)
+    assert y.tolist() == [2, 2, 2]
+    assert model.dropout.training == training
+    y.sum().backward()
+    assert model.weight.grad.tolist() == [2, 2, 2]
+    assert Noisy.value.__doc__ == "What is known of x."
+
+
+def test_recurrent_layers_stay_in_the_mode_that_has_gradients():
+    """cuDNN refuses them in evaluation mode; without dropout inside there is no difference."""
+    plain, noisy = nn.GRU(2, 2), nn.GRU(2, 2, num_layers=2, dropout=0.5)
+    model = nn.ModuleList([plain, noisy]).train()
+    with evaluating(model):
+        assert (plain.training, noisy.training) == (True, False)
+    with torch.no_grad(), evaluating(model):
+        assert (plain.training, noisy.training) == (False, False)
+    assert (plain.training, noisy.training) == (True, True)

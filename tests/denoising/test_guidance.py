@@ -123,3 +123,28 @@ def test_inpainting_passes_every_level() -> None:
             draw=torch.randn_like,
             repeats=0,
         )
+
+
+def test_a_mask_may_be_numbers_and_must_fit() -> None:
+    schedule, known = Schedule.linear(10), torch.randn(2, 1, 4, 4)
+    mask = torch.rand(4, 4) < 0.5
+
+    def filled(mask: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        return inpaint(
+            lambda x, t: 0 * x,
+            schedule,
+            known,
+            mask,
+            levels=[9, 4, 0],
+            draw=lambda x: torch.randn(x.shape, generator=draw),
+        )
+
+    expected = filled(mask)
+    assert expected[:, :, mask].equal(known[:, :, mask])
+    for other in (mask.float(), mask.to(torch.uint8), mask.long().expand(2, 1, 4, 4)):
+        assert filled(other).equal(expected)
+    with pytest.raises(ValueError, match=r"mask of shape \(3, 4\) for examples \(2, 1, 4, 4\)"):
+        filled(mask[:3])
+    with pytest.raises(ValueError, match="other values than True and False"):
+        filled(mask.float() / 2)

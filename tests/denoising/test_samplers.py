@@ -412,3 +412,12 @@ def test_the_names_are_the_samplers() -> None:
     for sampler in SAMPLERS:
         assert run(sampler, torch.randn(3), [640, 0])[-1].shape == (3,)
     assert to_eps(torch.zeros(1), torch.ones(1), LINE.at(0)).shape == (1,)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1, 2.0, math.nan, math.inf])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++"])
+def test_a_share_of_noise_is_at_most_one(sampler: str, eta: float) -> None:
+    """Above, σ_s² minus the fresh variance would be negative, and its root no number."""
+    with pytest.raises(ValueError, match=f"got eta={eta}; eta must be at least 0 and at most 1"):
+        SAMPLERS[sampler].check(eta)
+    SAMPLERS[sampler].check(1.0)

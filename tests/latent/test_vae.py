@@ -346,3 +346,13 @@ def test_extreme_encoders_give_finite_bounds_and_gradients() -> None:
         loss.backward()
         assert loss.isfinite()
         assert table.values.grad.isfinite().all()
+
+
+def test_grey_images_have_no_bernoulli_bound_and_are_not_trained_on() -> None:
+    model, grey = VAE(shape=(4,), latent=2), torch.full((3, 4), 0.5)
+    calls = [model.check, model.elbo, model.elbo_terms, lambda x: model.log_weights(x, k=2)]
+    for call in (*calls, lambda x: model.importance_log_prob(x, 2)):
+        with pytest.raises(ValueError, match="'bernoulli' is no likelihood"):
+            call(grey)
+        call(grey.round())
+    assert model.reconstruct(grey).shape == (3, 4)  # which is no likelihood

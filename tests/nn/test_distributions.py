@@ -193,3 +193,18 @@ def test_values_outside_the_support_are_refused(name: str, x: list, message: str
 def test_unknown_likelihood_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"'poisson'.*normal, bernoulli"):
         make_likelihood("poisson", (2,))
+
+
+def test_grey_values_have_no_bernoulli_likelihood() -> None:
+    """The cross-entropy of grey values is no density: over [0, 1] its exponential is not one."""
+    likelihood = BernoulliImage((2,))
+    likelihood.check(torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+    for grey in (0.5, 1 / 16, 1 - 1e-6):
+        with pytest.raises(ValueError, match="between 0 and 1.*'logistic'.*'continuous-bern"):
+            likelihood.check(torch.tensor([[0.0, grey]]))
+    total, _ = scipy.integrate.quad(
+        lambda v: float(likelihood(torch.zeros(1, 1, 2)).log_prob(torch.full((1, 2), v)).exp()),
+        0,
+        1,
+    )
+    assert total == pytest.approx(0.25)

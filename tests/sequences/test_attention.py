@@ -253,3 +253,22 @@ def test_a_memory_may_be_projected_once() -> None:
 def test_bad_arguments_are_refused(build, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_mask_of_numbers_is_the_mask_of_truths() -> None:
+    """Of bytes ~1 is 254, which is true, and floats would be added to the scores."""
+    layer, x = MultiHeadAttention(8, 2), torch.randn(2, 3, 8)
+    mask = torch.tensor([[[[True, True, False]]], [[[True, False, True]]]])
+    expected, q = layer(x, mask=mask), torch.randn(2, 2, 3, 4)
+    for other in (mask.to(torch.uint8), mask.float(), mask.long()):
+        assert layer(x, mask=other).equal(expected)
+        assert layer(x, mask=other, causal=True).equal(layer(x, mask=mask, causal=True))
+        assert layer.weights(x, mask=other).equal(layer.weights(x, mask=mask))
+        for ours, theirs in zip(
+            scaled_dot_product_attention(q, q, q, other),
+            scaled_dot_product_attention(q, q, q, mask),
+            strict=True,
+        ):
+            assert ours.equal(theirs)
+    with pytest.raises(ValueError, match="other values than True and False"):
+        layer(x, mask=torch.tensor([0.0, 0.0, -math.inf]))

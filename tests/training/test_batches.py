@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from models_to_train import CONFIG, QUIET, Denoiser, digest, examples, seeded, stream
@@ -172,3 +173,24 @@ def test_seeds_are_mixed_from_all_parts():
     assert len(set(seeds)) == len(seeds)
     assert mix("order", 1, 2) == mix("order", 1, 2)
     assert all(0 <= seed < 2**56 for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("gray28", r"the text 'gray28' as data; load it: gentext\.data\.load"),
+        (np.zeros((4, 2)), "NumPy array as data; give a tensor"),
+        ((np.zeros((4, 2)),), "type tuple that is no tuple of tensors.*torch.from_numpy"),
+        ({"x": torch.zeros(4, 2)}, "type dict that is no tuple of tensors"),
+        ([{"x": torch.zeros(4, 2)}], "a batch of type dict; give a tensor, or a tuple"),
+        ([[1.0, 2.0]], "a batch of type list; give a tensor, or a tuple"),
+    ],
+)
+def test_what_is_no_training_data_is_refused_by_name(data, message):
+    with pytest.raises(ValueError, match=message):
+        fit(Denoiser(), data, CONFIG, **QUIET)
+
+
+def test_single_precision_does_not_train_a_model_of_double():
+    with pytest.raises(ValueError, match=r"float32 and the model float64; give data\.double\(\)"):
+        fit(Denoiser().double(), examples().float(), CONFIG, **QUIET)

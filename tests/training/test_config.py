@@ -1,9 +1,11 @@
 """The schedule against its formula; settings out of range."""
 
 import dataclasses
+import json
 import math
 import re
 
+import numpy as np
 import pytest
 
 from gentext.training.config import TrainConfig, learning_rate
@@ -63,3 +65,11 @@ def test_a_config_holds_what_was_given_and_cannot_be_changed():
     assert config.betas == (0.5, 0.9)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.steps = 11
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    given = {"steps": np.int64(3), "lr": np.float64(0.5), "ema": np.float32(0.5)}
+    config = TrainConfig(**given, betas=np.array([0.5, 0.75]), compile=np.bool_(False))
+    plain = TrainConfig(steps=3, lr=0.5, ema=0.5, betas=(0.5, 0.75))
+    assert repr(config) == repr(plain)
+    assert json.dumps(dataclasses.asdict(config)) == json.dumps(dataclasses.asdict(plain))
