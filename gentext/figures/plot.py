@@ -2,7 +2,7 @@
 
 Every curve differs from its neighbours by dashes and marker as well as by colour, so a figure
 survives a grey printer and colour blindness; the background is white, which dark pages keep.
-Labels in Chinese are set in a bundled font. Matplotlib is loaded by the first figure, not by
+Labels in Chinese are set in bundled fonts. Matplotlib is loaded by the first figure, not by
 importing this module.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-FONT = "gentext Sans"
+FONT, RARE = "gentext Sans", "gentext Rare"
 # Okabe and Ito's colours, told apart by every common kind of colour vision; yellow is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -41,11 +41,11 @@ def use_style() -> None:
     import matplotlib
     from cycler import cycler
 
-    _register_font()
+    _register_fonts()
     matplotlib.rcParams.update(
         {
             # First, because a label that mixes Chinese with $mathematics$ uses one font only.
-            "font.family": [FONT, "DejaVu Sans"],
+            "font.family": [FONT, RARE, "DejaVu Sans"],
             "mathtext.fontset": "cm",
             # A phone shows the figure at half its width: these are about 11 pixels there.
             "font.size": 13,
@@ -272,12 +272,14 @@ def bars(
     return ax
 
 
-def _register_font() -> None:
+def _register_fonts() -> None:
     from matplotlib import font_manager
 
-    if FONT not in {font.name for font in font_manager.fontManager.ttflist}:
-        with as_file(files("gentext") / "fonts" / "gentext-sans.otf") as path:
-            font_manager.fontManager.addfont(str(path))
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    for name, file in ((FONT, "gentext-sans.otf"), (RARE, "gentext-rare.ttf")):
+        if name not in known:
+            with as_file(files("gentext") / "fonts" / file) as path:
+                font_manager.fontManager.addfont(str(path))
 
 
 def _columns(n: int, columns: int | None) -> int:

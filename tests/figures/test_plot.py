@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib import font_manager
 from PIL import Image
 
-from gentext import plot
+from gentext import data, pairs, plot, text
 
 
 @pytest.fixture(autouse=True)
@@ -282,6 +283,42 @@ def test_labels_in_chinese_beside_mathematics_miss_no_glyph(caplog):
     ax.set_title("重建误差：越小越好")
     assert plot.png(ax)  # plain text that misses a glyph warns, and warnings are errors here
     assert caplog.records == []  # text with mathematics writes to the log instead
+
+
+def strings(found):
+    """All strings in nested tuples and dictionaries."""
+    if isinstance(found, str):
+        return [found]
+    parts = found.values() if isinstance(found, dict) else found or ()
+    return [string for part in parts for string in strings(part)]
+
+
+def bundled(name):
+    """What is written in a data set or text, its notes, and the names of its classes."""
+    if name == "pairs":  # all words of its rules occur in a part of it
+        return strings(pairs.make(3000))
+    if name in text.names():
+        corpus = text.load(name)
+        return strings((corpus.splits, corpus.notes))
+    dataset = data.load(name)
+    return strings((dict(dataset.notes), dataset.classes, dataset.attributes))
+
+
+@pytest.mark.parametrize("name", [*text.names(), "emoji", "fashion-mnist", "faces"])
+def test_every_character_of_what_is_bundled_can_be_drawn(name):
+    found = {c for string in bundled(name) for c in string} - {"\n"}
+    fonts = [
+        font_manager.get_font(font_manager.findfont(family, fallback_to_default=False))
+        for family in plt.rcParams["font.family"]
+    ]
+    drawn = {chr(code) for font in fonts for code in font.get_charmap()}
+    assert found
+    assert sorted(found - drawn) == []
+
+
+def test_rare_characters_and_names_with_accents_miss_no_glyph():
+    ax = plot.curves({"": [1]}, xlabel="㶉𫛶、𣃁、𫏐", ylabel="鳄鱼 蜥蜴 éčʼ")
+    assert plot.png(ax)
 
 
 def test_a_missing_glyph_is_noticed():
