@@ -52,6 +52,13 @@ def test_pairs_that_share_a_short_target_are_divided_as_promised() -> None:
             assert {target for (_, target), _ in split} == {*targets}
 
 
+def test_pairs_of_a_target_that_is_not_common_are_on_one_side() -> None:
+    dealt = splits.pairs("\n".join(f"question {k}\tanswer {k // 10}" for k in range(1000)))
+    assert sizes(dealt) == (850, 50, 100)
+    targets = [{target for (_, target), _ in part} for part in dealt.values()]
+    assert sum(map(len, targets)) == len(set.union(*targets)) == 100
+
+
 def near_duplicates(seed: int, words: list[str], gap: str) -> list[tuple[str, ...]]:
     """200 families of 1 to 4 texts that share a passage and little else."""
     source = random.Random(seed)
@@ -82,6 +89,8 @@ def test_passages_are_found_at_either_end_and_whatever_the_capitals() -> None:
     source = random.Random(0)
     passage = prose(source, 13)
     texts = [f"{passage} {prose(source, 9)}", f"{prose(source, 5)} {passage.upper()}"]
+    assert len({*splits.families(texts)}) == 1
+    texts = [f"{prose(source, 7)} {passage}", f"{passage} {prose(source, 9)}"]
     assert len({*splits.families(texts)}) == 1
     texts = [prose(source, 8), prose(source, 7)]
     texts.append(texts[0].capitalize() + "!")
@@ -118,11 +127,13 @@ def test_every_document_is_in_exactly_one_split() -> None:
         assert all(len(in_splits) == 1 for in_splits in where.values())
 
 
-def test_a_family_too_large_to_hold_out_is_trained_on() -> None:
+def test_families_too_large_to_hold_out_are_trained_on() -> None:
     source = random.Random(0)
-    opening = prose(source, 14)
-    alike = [f"{opening} {prose(source, 4)} {k}" for k in range(500)]
-    alone = [f"{prose(source, 6)} {k}" for k in range(500)]
+    alike = []
+    for size in (101, 110, 120, 130, 140):
+        opening = prose(source, 14)
+        alike += [f"{opening} {prose(source, 4)} {k}" for k in range(size)]
+    alone = [f"{prose(source, 6)} {k}" for k in range(1000 - len(alike))]
     dealt = splits.lines("\n".join(alike + alone))
     assert sizes(dealt) == (850, 50, 100)
     assert {side(dealt)[text] for text in alike} == {"train"}
