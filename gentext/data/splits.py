@@ -29,9 +29,9 @@ WORD = re.compile(rf"{IDEOGRAPH}|(?:(?!{IDEOGRAPH})\S)+")
 MARKS = re.compile(r"""[,.;:!?"()\[\]{}<>|…—–“”‘«»、。，．；：！？（）【】《》〈〉「」『』।؟،؛]+""")
 
 TOGETHER = (
-    "most of these {:,} documents share passages with others and are no families of few: they are "
-    "divided one by one, so the test resembles what is trained on; leave out what they share, such "
-    "as a common opening, to have it apart"
+    "so many of these {:,} documents share passages that families cannot be kept apart: they are "
+    "divided one by one, and the test resembles what is trained on; leave out what they share, "
+    "such as a common opening"
 )
 
 
@@ -57,7 +57,7 @@ def stream(text: str, held_out: tuple[int, int] = SHARES) -> Splits:
 def lines(text: str, held_out: tuple[int, int] = SHARES) -> Splits:
     """A document in each line, after columns of notes divided by tabs; families by ``families``.
 
-    Raises ValueError where fewer than three documents are different.
+    Raises ValueError where too few documents are different, and three at least are needed.
     """
     columns = [line.split("\t") for line in text.split("\n")]
     documents = [(last, tuple(notes)) for *notes, last in columns if last.strip()]
@@ -140,7 +140,7 @@ def _dealt(
         random.Random(0).shuffle(order)
         splits = _deal(order, held_out)
         if splits and number:
-            warnings.warn(TOGETHER.format(len(documents)), stacklevel=5)
+            warnings.warn(TOGETHER.format(len(documents)), stacklevel=4)
         if splits:
             return splits
     raise ValueError(
