@@ -317,7 +317,7 @@ KINDS = {
 
 def _checked(n: Any) -> int:
     """``n`` as Python's own integer, which does not overflow."""
-    if not isinstance(n, Integral) or not 0 <= n < 10**12:
+    if not isinstance(n, Integral) or not 0 <= int(n) < 10**12:
         raise ValueError(f"got {n!r}, but whole numbers are written from 0 to 10**12 - 1")
     return int(n)
 
