@@ -16,6 +16,7 @@ A full set is never replaced by the excerpt silently.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,18 +99,19 @@ class Dataset:
             )
         if not tensors and split != "train":
             return
-        if not tensors or any(len(t) == 0 for t in tensors):
-            raise ValueError(f"{where} is empty; give at least one example")
+        if not tensors or any(t.ndim == 0 or len(t) == 0 for t in tensors):
+            raise ValueError(f"{where} is empty, or a mere number; give at least one example")
         x = tensors[0]
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"{where} has shape {tuple(x.shape)}, expected (n, *{self.shape})")
         if any(len(t) != len(x) for t in tensors):
             lengths = [len(t) for t in tensors]
             raise ValueError(f"{where} has tensors of lengths {lengths}; give one label an example")
-        if self.notes and len(self.notes[split]) != len(x):
+        noted = len(self.notes.get(split, ()))
+        if self.notes and noted != len(x):
             raise ValueError(
-                f"{where} has {len(x)} examples but {len(self.notes[split])} notes; give one note "
-                "an example, or notes={}"
+                f"{where} has {len(x)} examples but {noted} notes; give one note an example, or "
+                "notes={}"
             )
         if x.is_floating_point() and not x.isfinite().all():
             raise ValueError(f"{where} contains NaN or infinite values; remove those examples")
@@ -207,7 +209,7 @@ def fetch(name: str, *, root: str | Path | None = None) -> Path:
         return found
     if archive is None:
         raise FileNotFoundError(files.how_to_get(name))
-    folder = files.cache_folder(name) if root is None else Path(root) / name
+    folder = files.cache_folder(name) if root is None else Path(os.path.expanduser(root)) / name
     download_archive(name, archive, folder)
     return folder
 

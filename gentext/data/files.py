@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import lzma
 import os
+import re
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,6 +25,22 @@ NOTES = 4  # columns of what is noted of an emoji
 
 TYPES = {"images": "uint8", "table": "int16"}  # of the values, by the kind of the source
 
+# The encodings that a file says itself, the longest marks first.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+NEW_LINE = b"\n"
+LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
+# Neither ZWJ and ZWNJ nor selectors of variants, which change what is seen.
+INVISIBLE = re.compile(
+    "[\x01-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+
 Splits = dict[str, tuple[np.ndarray, ...]]  # split -> images or rows, labels, any notes
 
 
@@ -33,19 +52,37 @@ def cache_folder(name: str) -> Path:
     return platformdirs.user_cache_path("gentext") / f"{name}-{archive.version}"
 
 
-def own_folder(name: str, root: str | Path | None = None) -> Path | None:
+def data_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
+    """The reader's own folder: ``root``, or else ``$GENTEXT_DATA``, or None if neither is given.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    given = (os.environ.get("GENTEXT_DATA") or None) if root is None else root
+    if given is None:
+        return None
+    folder = Path(os.path.expanduser(given))
+    if not folder.is_dir():
+        what = "GENTEXT_DATA" if root is None else "root"
+        raise FileNotFoundError(
+            f"{what} is {str(given)!r}, but there is no such folder; correct it or leave it out"
+        )
+    return folder
+
+
+def own_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path | None:
     """The reader's folder with data of this name, in ``root`` or else in ``$GENTEXT_DATA``.
 
     Raises:
-        FileNotFoundError: ``root`` is given and has none.
+        FileNotFoundError: there is no such folder, or ``root`` is given and has no such data.
     """
-    base = root or os.environ.get("GENTEXT_DATA")
-    if not base:
+    base = data_folder(root)
+    if base is None:
         return None
     archive = SOURCES[name].archive
-    folders = [Path(base) / inner for inner in (name, *(archive.folders if archive else ()))]
+    folders = [base / inner for inner in (name, *(archive.folders if archive else ()))]
     if root is not None:
-        folders.append(Path(base))
+        folders.append(base)
     found = next((folder for folder in folders if _holds(name, folder)), None)
     if found is None and root is not None:
         files = f"{_file_names(name)} or {name}.npz" if archive else f"{name}.npz"
@@ -150,6 +187,41 @@ def read_idx(path: Path, file: RemoteFile) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file without what cannot be seen in it.
+
+    A byte-order mark names the encoding, before ``encoding`` does. Every line end becomes "\\n",
+    every space " ", but for the ideographic one. Soft hyphens, spaces of no width, marks of
+    direction and control characters are left out; joiners stay, since letters and emoji need them.
+    Characters are composed (Unicode's form NFC).
+
+    Raises:
+        ValueError: the file cannot be opened, has other bytes, or holds no text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"it cannot be opened ({error.strerror or error})") from error
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), encoding)
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"byte 0x{content[error.start]:02x} at place {error.start} (line "
+            f"{content.count(NEW_LINE, 0, error.start) + 1}) is not {encoding}; save it as UTF-8, "
+            "or give its encoding, such as encoding='gb18030' or 'cp1252'"
+        ) from error
+    except LookupError as error:
+        raise ValueError(f"unknown encoding {encoding!r}; give one such as 'utf-8'") from error
+    if "\0" in text:
+        raise ValueError(
+            "it has NUL characters, so it is no text, or is in another encoding, such as "
+            "encoding='utf-16-le'"
+        )
+    text = INVISIBLE.sub("", SPACES.sub(" ", LINE_ENDS.sub("\n", text)))
+    return unicodedata.normalize("NFC", text)
+
+
 def _content(path: Path) -> bytes:
     """The decompressed bytes of a file; none at all if the compression is broken."""
     content = path.read_bytes()
@@ -167,7 +239,10 @@ def _digest(content: bytes) -> str:
 
 def _read_npz(source: Source, path: Path) -> Splits:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("it is a single array")
+        with loaded as arrays:
             splits = [s for s in ("train", "validation", "test") if f"x_{s}" in arrays]
             read: Splits = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
             if all(f"notes_{s}" in arrays for s in splits):
@@ -175,24 +250,41 @@ def _read_npz(source: Source, path: Path) -> Splits:
     except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
     _check_arrays(source, path, read)
+    _check_labels(source, path, read)
     return read
 
 
 def _check_arrays(source: Source, path: Path, read: Splits) -> None:
     """Raise ValueError unless there are values, labels and any notes of the right types."""
-    wrong = any(x.dtype != TYPES[source.kind] for x, *_ in read.values())
+    wrong = any(x.dtype != TYPES[source.kind] or not x.ndim for x, *_ in read.values())
     if wrong or not {"train", "test"} <= read.keys():
         raise ValueError(
             f"{path} needs x_train, y_train, x_test and y_test with "
             f"{'rows' if source.kind == 'table' else 'images'} as {TYPES[source.kind]}; "
             "write it anew by numpy.savez"
         )
-    if any(y.dtype.kind not in "biu" for _, y, *_ in read.values()):
-        raise ValueError(f"{path} needs labels that are whole numbers: y.astype(int)")
     if any(n.ndim != 2 or n.shape[1] != NOTES for _, _, *notes in read.values() for n in notes):
         raise ValueError(
             f"{path} needs notes of {NOTES} columns: code points, style, English and Chinese name"
         )
+
+
+def _check_labels(source: Source, path: Path, read: Splits) -> None:
+    """Raise ValueError unless labels are whole numbers of a class, or −1 where none is known."""
+    for split, (_, y, *_) in read.items():
+        if y.dtype.kind not in "biu" or not y.ndim:
+            raise ValueError(
+                f"{path} needs labels that are whole numbers, one an example: y_{split}.astype(int)"
+            )
+        if (
+            source.classes
+            and y.size
+            and not -1 <= int(y.min()) <= int(y.max()) < len(source.classes)
+        ):
+            raise ValueError(
+                f"{path} has labels of {split} from {y.min()} to {y.max()}; the classes of "
+                f"{source.title} are 0 to {len(source.classes) - 1}"
+            )
 
 
 keep_contract(globals())

@@ -12,7 +12,8 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 from gentext.core import chosen
 from gentext.core.contract import keep_contract
@@ -135,7 +136,7 @@ NOUNS = (
 
 def english_number(n: int) -> str:
     """``n`` in English words, such as "one hundred and five"; ValueError unless 0 <= n < 10**12."""
-    _check_number(n)
+    n = _checked(n)
     if n < 20:
         return ONES[n]
     if n < 100:
@@ -155,7 +156,7 @@ def chinese_number(n: int) -> str:
 
     Chinese counts in powers of ten thousand; one 零 stands for any run of zeros inside a number.
     """
-    _check_number(n)
+    n = _checked(n)
     if n == 0:
         return DIGITS[0]
     written, zeros = "", False
@@ -175,6 +176,7 @@ def chinese_count(n: int) -> str:
 
 def number(n: int) -> Pair:
     """A whole number in words."""
+    n = _checked(n)
     return english_number(n), chinese_number(n)
 
 
@@ -195,8 +197,10 @@ def date(day: datetime.date, form: str = "words") -> Pair:
 
 def clock(hour: int, minute: int, part: str) -> Pair:
     """A time of day: ``hour`` 1 to 12, ``minute`` 0 to 59, ``part`` a key of ``DAYPARTS``."""
-    if not (1 <= hour <= 12 and 0 <= minute <= 59):
+    whole = isinstance(hour, Integral) and isinstance(minute, Integral)
+    if not (whole and 1 <= hour <= 12 and 0 <= minute <= 59):
         raise ValueError(f"got {hour}:{minute}: the hour must be 1 to 12, the minute 0 to 59")
+    hour, minute = int(hour), int(minute)
     when = chosen("part of the day", part, DAYPARTS)
     this, following = english_number(hour), english_number(hour % 12 + 1)
     minutes = chinese_number(minute) + "分"
@@ -251,7 +255,7 @@ def make(
     if not kinds:
         raise ValueError(f"got no kinds: choose some of {', '.join(KINDS)}")
     most = sum(chosen("kind of pairs", kind, KINDS).size for kind in set(kinds))
-    if not 0 <= n <= most:
+    if not isinstance(n, Integral) or not 0 <= n <= most:
         raise ValueError(f"got n={n}, but there are {most:,} such pairs: ask for 0 to {most:,}")
     source = random.Random(seed)
     pairs: dict[str, str] = {}
@@ -312,9 +316,11 @@ KINDS = {
 }
 
 
-def _check_number(n: int) -> None:
-    if not 0 <= n < 10**12:
-        raise ValueError(f"got {n}, but numbers are written from 0 to 10**12 - 1")
+def _checked(n: Any) -> int:
+    """``n`` as Python's own integer, which does not overflow."""
+    if not isinstance(n, Integral) or not 0 <= int(n) < 10**12:
+        raise ValueError(f"got {n!r}, but whole numbers are written from 0 to 10**12 - 1")
+    return int(n)
 
 
 def _below_ten_thousand(n: int) -> str:

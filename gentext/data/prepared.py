@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import chosen
+from gentext.core import check_count, chosen
 from gentext.core.contract import keep_contract
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
@@ -72,7 +72,13 @@ def plane(name: str, n: int = 200_000) -> Dataset:
 
 
 def few_labels(dataset: Dataset, each: int, *, seed: int = 0) -> Dataset:
-    """The same data with all but ``each`` labels of each class hidden as −1."""
+    """The same data with all but ``each`` labels of each class hidden as −1.
+
+    Raises ValueError for data without a class for each example, and for fewer labels than one.
+    """
+    check_count("each", each)
+    if len(dataset.train) != 2 or dataset.train[1].ndim != 1:
+        raise ValueError(f"{dataset.name!r} has not one class for each example; take data that do")
     x, y = dataset.train
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
     hidden = torch.full_like(y, -1)
@@ -110,7 +116,8 @@ def codes(model: Any, dataset: Dataset, name: str) -> Dataset:
 def shakespeare(length: int) -> Dataset:
     """Shakespeare in overlapping rows of ``length`` characters."""
     corpus = text.load("shakespeare")
-    return text.windows(corpus, CharTokenizer.fit(corpus.train), length, stride=length // 4)
+    stride = max(1, length // 4)
+    return text.windows(corpus, CharTokenizer.fit(corpus.train), length, stride=stride)
 
 
 def poems() -> Dataset:

@@ -64,6 +64,7 @@ class Source:
         title: what it is called in a sentence.
         bundled, full: how many examples there are, for training + validation + test.
         shape, classes, attributes, levels: those of the ``Dataset``.
+        held_out: of a text that is bundled, percent for validation and for test.
         archive: the full set. Without one the bundled file is ``whole``, or else a part that
             nobody serves more of.
     """
@@ -81,6 +82,7 @@ class Source:
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     levels: int | None = None
+    held_out: tuple[int, int] = (5, 10)
     archive: Archive | None = None
     whole: bool = True
 
@@ -280,6 +282,7 @@ SOURCES: dict[str, Source] = {
         content="10,312 quatrains of the Tang, in simplified characters",
         licence="poems in the public domain; compilation chinese-poetry, MIT, (c) 2016 JackeyGao",
         made="bundled: 10,312 quatrains of the Tang, in simplified characters",
+        held_out=(5, 5),
         file="tang.tsv.xz",
         sha256="760e14aad0c14c59470682e67395d92b727164bb9cc924e53f7c9a346c126e7a",
     ),

@@ -10,21 +10,18 @@ from __future__ import annotations
 import functools
 import lzma
 import os
-import random
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gentext.core import chosen
+from gentext.core import check_counts, chosen
 from gentext.core.contract import keep_contract
 from gentext.data import pairs as rules
-from gentext.data import sources
+from gentext.data import sources, splits
 from gentext.data.dataset import Dataset
-from gentext.data.files import bundled
+from gentext.data.files import bundled, data_folder, read_text
 from gentext.tokens.tokenizer import Tokenizer, filled
 
 SPLITS = ("train", "validation", "test")
@@ -86,28 +83,31 @@ def load(name: str, *, root: str | os.PathLike[str] | None = None) -> Corpus:
         return read(own, kind=source.kind, name=name)
     if not source.file:
         return _corpus(name, _made_pairs(), source.made, source.licence)
-    split = SPLITTERS[source.kind](_content(source))
+    split = splits.KINDS[source.kind](_content(source), source.held_out)
     return _corpus(name, split, source.made, source.licence)
 
 
-def read(path: str | os.PathLike[str], *, kind: str, name: str = "own") -> Corpus:
-    """A corpus of your own from a file in UTF-8: 85 % for training, 5 % and 10 % held out.
+def read(
+    path: str | os.PathLike[str], *, kind: str, name: str = "own", encoding: str = "utf-8"
+) -> Corpus:
+    """A corpus of your own from a file: 85 % for training, 5 % to validate and 10 % for test.
+
+    What is invisible in the file does not enter the corpus, see ``files.read_text``. Lines and
+    pairs that would leak into the test stay together, see ``splits.lines`` and ``splits.pairs``.
 
     Arguments:
-        kind: "stream" (one long text), "lines" (a document in each line; of columns divided by
-            tabs, the last) or "pairs" (source, tab, target in each line).
+        kind: "stream" (one long text, cut in its order), "lines" (a document in each line; of
+            columns divided by tabs, the last) or "pairs" (source, tab, target in each line).
+        encoding: that of a file without a byte-order mark.
 
-    Raises ValueError when the file cannot be read as that.
+    Raises ValueError when the file cannot be read as that, or is too small for three splits.
     """
-    split = chosen("kind of text", kind, SPLITTERS)
-    path = Path(path)
+    split = chosen("kind of text", kind, splits.KINDS)
+    path = Path(os.path.expanduser(path))
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as text in UTF-8 ({error})") from error
-    if len(text.splitlines()) < 3:
-        raise ValueError(f"{path} has fewer than 3 lines; give one for each split at least")
-    return _corpus(name, split(text), str(path), "your own")
+        return _corpus(name, split(read_text(path, encoding), splits.SHARES), str(path), "your own")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as {kind}: {error}") from error
 
 
 def windows(
@@ -115,61 +115,73 @@ def windows(
 ) -> Dataset:
     """The documents, one after the other, in rows of ``length`` tokens that begin every ``stride``.
 
-    Rows for validation and test do not overlap; what fills no row at the end is left out.
+    Rows for validation and test do not overlap; what fills no row at the end is left out. Raises
+    ValueError where a split fills no row.
     """
+    check_counts(length=length, stride=length if stride is None else stride)
+    length, step = int(length), int(length if stride is None else stride)
     cut: dict[str, Any] = {}
     for split, texts in corpus.splits.items():
         stream = torch.tensor(tokenizer.encode("\n".join(texts), strict=False))
         if len(stream) < length:
             raise ValueError(
-                f"{split} of {corpus.name!r} has {len(stream)} tokens, not one row of {length}"
+                f"{split} of {corpus.name!r} has {len(stream)} tokens, not one row of {length}; "
+                "give shorter rows or a longer text"
             )
-        step = (stride or length) if split == "train" else length
-        cut[split] = (stream.unfold(0, length, step).contiguous(),)
+        cut[split] = (stream.unfold(0, length, step if split == "train" else length).contiguous(),)
     return _dataset(corpus, tokenizer, cut, length)
 
 
 def padded(corpus: Corpus, tokenizer: Tokenizer, length: int) -> Dataset:
-    """One row of ``length`` for each document: tokens, EOS, PAD; those too long are left out."""
+    """One row of ``length`` for each document: tokens, EOS, PAD; those too long are left out.
+
+    Raises ValueError where none of a split fits.
+    """
     cut: dict[str, Any] = {}
     for split, texts in corpus.splits.items():
         encoded = (tokenizer.encode(t, strict=False) for t in texts)
-        cut[split] = (filled([tokens for tokens in encoded if len(tokens) < length], length),)
+        fitting = [tokens for tokens in encoded if len(tokens) < length]
+        _check_some(fitting, "document", split, corpus, length)
+        cut[split] = (filled(fitting, length),)
     return _dataset(corpus, tokenizer, cut, length)
 
 
 def pairs(corpus: Corpus, tokenizer: Tokenizer, length: int, *, reverse: bool = False) -> Dataset:
     """Two rows for each pair, source and target; ``reverse`` translates the other way.
 
-    Pairs of which one side is too long are left out.
+    Pairs of which one side is too long are left out. Raises ValueError where none of a split fits.
     """
     cut: dict[str, Any] = {}
     for split, both in corpus.splits.items():
         sides = [pair[::-1] if reverse else pair for pair in both]
         encoded = ([tokenizer.encode(t, strict=False) for t in pair] for pair in sides)
         fitting = [pair for pair in encoded if max(map(len, pair)) < length]
-        if not fitting:
-            raise ValueError(
-                f"no pair of {split} in {corpus.name!r} fits rows of {length}; give longer rows"
-            )
+        _check_some(fitting, "pair", split, corpus, length)
         cut[split] = tuple(filled(side, length) for side in zip(*fitting, strict=True))
     return _dataset(corpus, tokenizer, cut, length)
 
 
-def _dataset(corpus: Corpus, tokenizer: Tokenizer, splits: dict[str, Any], length: int) -> Dataset:
+def _check_some(fitting: list[Any], what: str, split: str, corpus: Corpus, length: int) -> None:
+    if not fitting:
+        raise ValueError(
+            f"no {what} of {split} in {corpus.name!r} fits rows of {length}; give longer rows"
+        )
+
+
+def _dataset(corpus: Corpus, tokenizer: Tokenizer, cut: dict[str, Any], length: int) -> Dataset:
     return Dataset(
         name=corpus.name,
         shape=(length,),
         tokenizer=tokenizer,
         licence=corpus.licence,
         source=corpus.source,
-        **splits,
+        **cut,
     )
 
 
-def _corpus(name: str, splits: dict[str, Any], where: str, licence: str) -> Corpus:
-    notes = {split: tuple(note for _, note in splits[split]) for split in SPLITS}
-    texts: dict[str, Any] = {split: tuple(text for text, _ in splits[split]) for split in SPLITS}
+def _corpus(name: str, dealt: splits.Splits, where: str, licence: str) -> Corpus:
+    notes = {split: tuple(note for _, note in dealt[split]) for split in SPLITS}
+    texts: dict[str, Any] = {split: tuple(text for text, _ in dealt[split]) for split in SPLITS}
     return Corpus(name=name, notes=notes, licence=licence, source=where, **texts)
 
 
@@ -179,81 +191,14 @@ def _content(source: sources.Source) -> str:
 
 
 def _own_file(name: str, root: str | os.PathLike[str] | None) -> Path | None:
-    base = root or os.environ.get("GENTEXT_DATA")
-    if not base:
+    base = data_folder(root)
+    if base is None:
         return None
-    places = [Path(base) / f"{name}.txt", Path(base) / name / f"{name}.txt"]
+    places = [base / f"{name}.txt", base / name / f"{name}.txt"]
     found = next((place for place in places if place.is_file()), None)
     if found is None and root is not None:
         raise FileNotFoundError(f"{base} has no text {name!r}; put {name}.txt there")
     return found
-
-
-def _cut(text: str) -> dict[str, Any]:
-    """The first 85 % for training, the next 5 % to validate, the last 10 % for test, by lines."""
-    ends = [text.rfind("\n", 0, int(len(text) * share)) + 1 for share in (0.85, 0.9)]
-    first, second = ends
-    parts = {"train": text[:first], "validation": text[first:second], "test": text[second:]}
-    return {split: [(part, None)] for split, part in parts.items()}
-
-
-def _split_poems(text: str) -> dict[str, Any]:
-    """90 / 5 / 5 % of the lines; documents that share a line of verse stay together."""
-    fields = [line.split("\t") for line in text.splitlines() if line.strip()]
-    documents = [(columns[-1], tuple(columns[:-1])) for columns in fields]
-    families: dict[int, list[int]] = {}
-    for place, family in enumerate(_families([text for text, _ in documents])):
-        families.setdefault(family, []).append(place)
-    order = list(families.values())
-    random.Random(0).shuffle(order)
-    return _shares([[documents[k] for k in family] for family in order], (0.05, 0.05))
-
-
-def _families(texts: Sequence[str]) -> list[int]:
-    """A number for each text, the same where two share a line, or are linked by others that do."""
-    parent = list(range(len(texts)))
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
-        return k
-
-    first: dict[str, int] = {}
-    for k, text in enumerate(texts):
-        for line in filter(None, re.split(r"\W+", text)):
-            parent[root(k)] = root(first.setdefault(line, k))
-    return [root(k) for k in range(len(texts))]
-
-
-def _split_pairs(text: str) -> dict[str, Any]:
-    """85 / 5 / 10 % of the pairs; a source, or a target, is in one split only."""
-    lines = [line.split("\t") for line in text.splitlines() if line.strip()]
-    if any(len(line) != 2 for line in lines):
-        raise ValueError("a line of pairs has a source, a tab and a target; one here has not")
-    unique: dict[str, tuple[str, str]] = {}
-    for source, target in lines:
-        unique.setdefault(source, (source, target))
-    groups: dict[str, list[Any]] = {}
-    for pair in unique.values():
-        groups.setdefault(pair[1], []).append((pair, None))
-    order = list(groups.values())
-    random.Random(0).shuffle(order)
-    return _shares(order, (0.05, 0.10))
-
-
-def _shares(groups: Sequence[list[Any]], held_out: tuple[float, float]) -> dict[str, Any]:
-    """The groups dealt out: the test's share, then the validation's, the rest for training."""
-    total = sum(map(len, groups))
-    splits: dict[str, list[Any]] = {"test": [], "validation": [], "train": []}
-    for group in groups:
-        share = {"validation": held_out[0], "test": held_out[1], "train": 1.0}
-        split = next(s for s in splits if len(splits[s]) < share[s] * total)
-        splits[split] += group
-    return splits
-
-
-SPLITTERS = {"stream": _cut, "lines": _split_poems, "pairs": _split_pairs}  # by kind
 
 
 @functools.cache

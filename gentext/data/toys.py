@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from gentext.core import check_count, chosen
+from gentext.core import at_least_single, check_count, chosen
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, PerExample
 
@@ -46,18 +46,25 @@ def classes(name: str) -> int:
 
 
 def sample(name: str, n: int, *, generator: Generator | None = None) -> tuple[Flat, Labels]:
-    """``n`` independent points of the toy ``name``, of shape (n, 2), and the mode of each, (n,)."""
+    """``n`` independent points of the toy ``name``, of shape (n, 2), and the mode of each, (n,).
+
+    Raises ValueError unless ``n`` is a whole number, 1 at least.
+    """
     check_count("n", n)
-    x, label = _toy(name).sample(n, generator)
+    x, label = _toy(name).sample(int(n), generator)
     return x.float(), label
 
 
 def log_prob(name: str, x: Flat) -> PerExample:
-    """The exact log-density, in nats, of the toy ``name`` at the points ``x`` of shape (n, 2)."""
+    """The exact log-density, in nats, of the toy ``name`` at the points ``x`` of shape (n, 2).
+
+    It is computed in single precision at least. Raises ValueError for points of another shape.
+    """
     toy = _toy(name)
-    if x.shape[-1] != 2:
-        raise ValueError(f"x has shape {tuple(x.shape)}, but toys are points of shape (n, 2)")
-    return toy.log_prob(x)
+    if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != 2:
+        what = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"type {type(x).__name__}"
+        raise ValueError(f"x has {what}, but toys are points in a tensor of shape (n, 2)")
+    return toy.log_prob(at_least_single(x))
 
 
 def modes(name: str) -> Flat:
@@ -106,7 +113,7 @@ def _mixture(centres: Tensor, sd: float) -> Toy:
 
     def score(x: Tensor) -> Tensor:
         offsets = x[:, None, :] - centres.to(x)
-        parts = _log_normal(offsets, torch.full_like(x[:1], sd))
+        parts = _log_normal(offsets, x.new_full((2,), sd))
         return parts.logsumexp(dim=1) - math.log(len(centres))
 
     return Toy(len(centres), draw, score)
@@ -139,7 +146,8 @@ def _turn(x: Tensor, angle: Tensor) -> Tensor:
 
 
 def _twist(x: Tensor) -> Tensor:
-    return PINWHEEL_TWIST * (x.norm(dim=-1) / 2).exp()
+    # So far away that the clamp matters, an angle of this size is no longer told by its digits.
+    return PINWHEEL_TWIST * (x.norm(dim=-1) / 2).clamp(max=80).exp()
 
 
 def _draw_pinwheel(n: int, generator: Generator | None) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 Every curve differs from its neighbours by dashes and marker as well as by colour, so a figure
 survives a grey printer and colour blindness; the background is white, which dark pages keep.
-Labels in Chinese are set in a bundled font. Matplotlib is loaded by the first figure, not by
+Labels in Chinese are set in bundled fonts. Matplotlib is loaded by the first figure, not by
 importing this module.
 """
 
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gentext.core import check_count, chosen
 from gentext.core.contract import keep_contract
+from gentext.figures import values as given
 
 if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-FONT = "gentext Sans"
+FONT, RARE = "gentext Sans", "gentext Rare"
 # Okabe and Ito's colours, told apart by every common kind of colour vision; yellow is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -42,11 +42,11 @@ def use_style() -> None:
     import matplotlib
     from cycler import cycler
 
-    _register_font()
+    _register_fonts()
     matplotlib.rcParams.update(
         {
             # First, because a label that mixes Chinese with $mathematics$ uses one font only.
-            "font.family": [FONT, "DejaVu Sans"],
+            "font.family": [FONT, RARE, "DejaVu Sans"],
             "mathtext.fontset": "cm",
             # A phone shows the figure at half its width: these are about 11 pixels there.
             "font.size": 13,
@@ -81,23 +81,35 @@ def figure(
     return plt.subplots(rows, columns, figsize=size, **options)
 
 
-def png(drawing: matplotlib.figure.Figure | matplotlib.axes.Axes) -> bytes:
-    """The drawing as a PNG that depends on nothing but the drawing; its figure is closed."""
+def png(drawing: Any) -> bytes:
+    """A figure, or that of some axes, as a PNG that depends on nothing else; it is closed.
+
+    Raises ValueError for anything that is no drawing.
+    """
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
-    whole: Any = drawing.figure if isinstance(drawing, Axes) else drawing
+    whole = drawing
+    while isinstance(whole, Axes | SubFigure):
+        whole = whole.figure
+    if not isinstance(whole, Figure):
+        raise ValueError(
+            f"A drawing must be a figure or its axes, got {type(drawing).__name__}; a function "
+            "that draws returns one."
+        )
     buffer = io.BytesIO()
     whole.savefig(buffer, format="png", metadata={"Software": None})
     plt.close(whole)
     return buffer.getvalue()
 
 
-def tile(x: Tensor, columns: int | None = None, *, gap: int = 1) -> np.ndarray:
+def tile(x: Any, columns: int | None = None, *, gap: int = 1) -> np.ndarray:
     """Lay images out in rows on white.
 
     Args:
-        x: images in [0, 1], of shape (n, c, h, w) with one channel or three (RGB).
+        x: images in [0, 1], of shape (n, c, h, w) with one channel or three (RGB): a tensor of any
+            kind and device, an array, or a list of images.
         columns: images in a row; by default about as many as there are rows.
         gap: white pixels between two images.
 
@@ -107,12 +119,13 @@ def tile(x: Tensor, columns: int | None = None, *, gap: int = 1) -> np.ndarray:
     Raises:
         ValueError: for another shape, no images, or values that are not finite or not in [0, 1].
     """
-    _check_images(x)
+    x = given.images(x)
     n, c, h, w = x.shape
     columns = _columns(n, columns)
+    check_count("gap", gap, 0)
     rows = math.ceil(n / columns)
     page = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), 255, dtype=np.uint8)
-    pixels = x.detach().cpu().float().mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = x.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     for i, image in enumerate(pixels):
         top, left = i // columns * (h + gap), i % columns * (w + gap)
         page[top : top + h, left : left + w] = image
@@ -120,7 +133,7 @@ def tile(x: Tensor, columns: int | None = None, *, gap: int = 1) -> np.ndarray:
 
 
 def image_grid(
-    x: Tensor, columns: int | None = None, ax: matplotlib.axes.Axes | None = None
+    x: Any, columns: int | None = None, ax: matplotlib.axes.Axes | None = None
 ) -> matplotlib.axes.Axes:
     """Show images (n, c, h, w) in [0, 1], grey or RGB, ``columns`` to a row; returns the axes."""
     page = tile(x, columns)
@@ -133,7 +146,7 @@ def image_grid(
     return ax
 
 
-def save_grid(x: Tensor, path: str | os.PathLike[str], columns: int | None = None) -> Path:
+def save_grid(x: Any, path: str | os.PathLike[str], columns: int | None = None) -> Path:
     """Write images (n, c, h, w) in [0, 1] as one PNG, every pixel enlarged to be seen.
 
     Raises:
@@ -147,7 +160,7 @@ def save_grid(x: Tensor, path: str | os.PathLike[str], columns: int | None = Non
     buffer = io.BytesIO()
     enlarged = page.repeat(scale, axis=0).repeat(scale, axis=1)
     Image.fromarray(enlarged).save(buffer, format="PNG", optimize=True)
-    return write_whole(Path(path), buffer.getvalue())
+    return write_whole(path, buffer.getvalue())
 
 
 def curves(
@@ -161,21 +174,27 @@ def curves(
     """Draw one labelled curve per entry, each with its own colour, dashes and marker.
 
     Args:
-        series: numbers by label; curves may differ in length when ``x`` is not given.
+        series: numbers (n,) by label, in tensors of any kind, arrays or lists; where they are not
+            finite, the curve has a gap. Lengths may differ when ``x`` is not given.
         x: the abscissae all curves share; by default 1, 2, ...
         ax: where to draw; by default a new figure.
         xlabel: what ``x`` is, with its unit.
         ylabel: what the numbers are, with their unit.
+
+    Raises:
+        ValueError: for numbers of another shape, or not as many as there are in ``x``.
     """
-    ax = figure()[1] if ax is None else ax
-    for i, (label, numbers) in enumerate(series.items()):
-        y = _numbers(numbers)
-        at = np.arange(1, len(y) + 1) if x is None else _numbers(x)
-        if at.shape != y.shape:
+    drawn = {label: given.row(y, f"Numbers of curve {label!r}") for label, y in series.items()}
+    shared = None if x is None else given.row(x, "The positions in x")
+    for label, y in drawn.items():
+        if shared is not None and shared.shape != y.shape:
             raise ValueError(
-                f"Curve {label!r} has {len(y)} values for {len(at)} positions in x; "
+                f"Curve {label!r} has {len(y)} values for {len(shared)} positions in x; "
                 "give as many of one as of the other."
             )
+    ax = figure()[1] if ax is None else ax
+    for i, (label, y) in enumerate(drawn.items()):
+        at = np.arange(1, len(y) + 1) if shared is None else shared
         look = {"color": COLOURS[i % 7], "linestyle": DASHES[i % 7], "marker": MARKERS[i % 10]}
         ax.plot(at, y, label=label, markevery=max(1, len(y) // 10), **look)
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -185,31 +204,26 @@ def curves(
 
 
 def latent_map(
-    z: Tensor,
-    y: Tensor | None = None,
+    z: Any,
+    y: Any = None,
     classes: Sequence[str] | None = None,
     ax: matplotlib.axes.Axes | None = None,
 ) -> matplotlib.axes.Axes:
     """Scatter two-dimensional codes, each class in its colour and marker and named at its median.
 
     Args:
-        z: codes, of shape (n, 2).
+        z: finite codes, of shape (n, 2), in a tensor of any kind, an array or a list.
         y: class indices, of shape (n,), or None.
         classes: a name for each class index; by default the index itself.
         ax: where to draw; by default a new square figure.
+
+    Raises:
+        ValueError: for codes or labels of another shape or kind, or labels without a name.
     """
-    if z.ndim != 2 or z.shape[1] != 2:
-        raise ValueError(
-            f"A map needs codes of shape (n, 2), got {tuple(z.shape)}; choose two coordinates."
-        )
-    if y is not None and y.shape != z.shape[:1]:
-        raise ValueError(
-            f"{len(z)} codes need labels of shape ({len(z)},), got {tuple(y.shape)}; "
-            "give one label to a code."
-        )
+    points = given.codes(z)
+    known = None if classes is None else len(classes)
+    labels = given.labels(np.zeros(len(points)) if y is None else y, len(points), known)
     ax = figure(size=(4.8, 4.8))[1] if ax is None else ax
-    points = _numbers(z)
-    labels = np.zeros(len(points), dtype=int) if y is None else y.cpu().numpy()
     for k in np.unique(labels):
         cloud = points[labels == k]
         look: dict[str, Any] = {"color": COLOURS[k % 7], "marker": MARKERS[k % 10]}
@@ -221,8 +235,8 @@ def latent_map(
 
 
 def bars(
-    values: Mapping[str, float],
-    errors: Mapping[str, float] | None = None,
+    values: Mapping[str, Any],
+    errors: Mapping[str, Any] | None = None,
     ax: matplotlib.axes.Axes | None = None,
     *,
     xlabel: str = "",
@@ -230,19 +244,27 @@ def bars(
     """Compare numbers by horizontal bars, first on top, with the value and its error beside each.
 
     Args:
-        values: the number of each row, by label.
-        errors: its standard error (same unit), for the rows that have one.
+        values: the number of each row, by label; one that is not finite has no bar.
+        errors: its standard error (same unit), for the rows that have one; no whisker is drawn
+            where it is not finite.
         ax: where to draw; by default a new figure.
         xlabel: what the numbers are, with their unit.
+
+    Raises:
+        ValueError: for an error without a bar, or a negative one, or several numbers in a row.
     """
-    errors = errors or {}
-    for label in errors:
+    for label in errors or {}:
         chosen("bar", label, values)
+    numbers = [given.number(v, f"The value of {label!r}") for label, v in values.items()]
+    spread = [given.number((errors or {}).get(k, 0), f"The error of {k!r}") for k in values]
+    if any(error < 0 for error in spread):
+        raise ValueError(f"A standard error is 0 or more, got {min(spread):g}; give its size.")
     ax = figure()[1] if ax is None else ax
-    rows, widths = np.arange(len(values)), list(values.values())
-    spread = [errors.get(label, 0.0) for label in values]
-    drawn = ax.barh(rows, widths, xerr=spread, color=COLOURS[0], alpha=0.75, capsize=3)
-    ax.bar_label(drawn, [_measured(v, errors.get(k)) for k, v in values.items()], padding=4)
+    rows, widths = np.arange(len(values)), np.nan_to_num(numbers, posinf=0, neginf=0)
+    whiskers = np.where(np.isfinite(np.add(numbers, spread)), spread, 0)
+    drawn = ax.barh(rows, widths, xerr=whiskers, color=COLOURS[0], alpha=0.75, capsize=3)
+    labels = [given.measured(*pair) for pair in zip(numbers, spread, strict=True)]
+    ax.bar_label(drawn, labels, padding=4)
     ax.set_yticks(rows, list(values))
     ax.invert_yaxis()
     ax.margins(x=0.3)
@@ -251,26 +273,14 @@ def bars(
     return ax
 
 
-def _register_font() -> None:
+def _register_fonts() -> None:
     from matplotlib import font_manager
 
-    if FONT not in {font.name for font in font_manager.fontManager.ttflist}:
-        with as_file(files("gentext") / "fonts" / "gentext-sans.otf") as path:
-            font_manager.fontManager.addfont(str(path))
-
-
-def _check_images(x: Tensor) -> None:
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape:
-        raise ValueError(
-            f"Images must have shape (n, c, h, w) with c = 1 or 3, got {tuple(x.shape)}; "
-            "reshape them."
-        )
-    low, high = x.min().item(), x.max().item()
-    if not (low >= 0 and high <= 1):  # a NaN is neither
-        raise ValueError(
-            f"Images must lie in [0, 1], got values from {low:.3g} to {high:.3g}; "
-            "rescale them or clamp them."
-        )
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    for name, file in ((FONT, "gentext-sans.otf"), (RARE, "gentext-rare.ttf")):
+        if name not in known:
+            with as_file(files("gentext") / "fonts" / file) as path:
+                font_manager.fontManager.addfont(str(path))
 
 
 def _columns(n: int, columns: int | None) -> int:
@@ -278,17 +288,6 @@ def _columns(n: int, columns: int | None) -> int:
         return math.ceil(math.sqrt(n))
     check_count("columns", columns)
     return min(columns, n)
-
-
-def _numbers(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def _measured(value: float, error: float | None) -> str:
-    if not error:
-        return f"{value:.4g}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))  # two digits of the error count
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _name(ax: matplotlib.axes.Axes, at: np.ndarray, text: str) -> None:
@@ -299,8 +298,11 @@ def _name(ax: matplotlib.axes.Axes, at: np.ndarray, text: str) -> None:
     ax.text(float(at[0]), float(at[1]), text, path_effects=halo, **place)
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file, all of it or nothing."""
+def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write a file, all of it or nothing; raises ValueError where that cannot be done."""
+    path = Path(os.path.expanduser(path))
+    if not path.name:
+        raise ValueError(f"{str(path)!r} is no name of a file; add one, such as grid.png.")
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)

@@ -15,7 +15,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gentext.core import chosen
+import numpy as np
+from torch import Tensor
+
+from gentext.core import check_count, chosen
 from gentext.core.contract import keep_contract
 from gentext.figures.plot import png
 
@@ -49,8 +52,16 @@ def frames(
         function: draws the figure of one value and returns it, or its axes.
         values: at most 40 of them.
         colours: in the palette of each frame, 2 to 256.
+
+    Raises:
+        ValueError: for no values or more than 40, other numbers of colours, or a function that
+            returns no drawing.
     """
     _check_count(len(values), "values")
+    if not 2 <= colours <= 256:
+        raise ValueError(
+            f"A palette holds 2 to 256 colours, got {colours}; choose 64, for example."
+        )
     return [_reduce(png(function(value)), colours) for value in values]
 
 
@@ -82,7 +93,8 @@ def player(
         raise ValueError("Every frame must be the content of a PNG file; make them with frames().")
     if not alt.strip():
         raise ValueError("A player needs an alternative text; say in alt what the picture shows.")
-    if not 0 <= start < len(frames):
+    check_count("start", start, 0)
+    if start >= len(frames):
         raise ValueError(f"start must be one of 0 to {len(frames) - 1}, got {start}.")
     for name, given in (("values", values), ("captions", captions)):
         if given is not None and len(given) != len(frames):
@@ -242,6 +254,7 @@ def _reduce(picture: bytes, colours: int) -> bytes:
 
 
 def _text(value: Any) -> str:
+    value = value.item() if isinstance(value, Tensor | np.generic) and value.ndim == 0 else value
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -61,9 +61,13 @@ def load_gpt2(
 
 def _read_tensors(source: str | os.PathLike[str] | Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not isinstance(source, Mapping):
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        source = load_file(source)
+        try:
+            source = load_file(os.path.expanduser(source))
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{source} cannot be read as a safetensors file ({error})") from error
     return {name.removeprefix("transformer."): tensor for name, tensor in source.items()}
 
 

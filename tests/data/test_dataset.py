@@ -82,6 +82,8 @@ def test_description_states_content_sizes_and_licence(name):
     [
         ((), "empty"),
         ((torch.zeros(0, 2),), "empty"),
+        ((torch.tensor(3.0),), "a mere number"),
+        ((torch.zeros(3, 2), torch.tensor(1)), "a mere number"),
         ((torch.zeros(3, 4),), r"shape \(3, 4\)"),
         ((torch.zeros(3, 2), torch.zeros(2)), r"lengths \[3, 2\]"),
         ((torch.tensor([[0.0, torch.nan]]),), "NaN"),
@@ -116,6 +118,8 @@ def test_notes_are_one_for_each_example(emoji):
     few = {"train": emoji.notes["train"][:5], "validation": (), "test": ()}
     with pytest.raises(ValueError, match="1717 examples but 5 notes"):
         replace(emoji, notes=few)
+    with pytest.raises(ValueError, match="1717 examples but 0 notes"):
+        replace(emoji, notes={"test": emoji.notes["test"]})
     assert emoji.without_labels().notes is emoji.notes
 
 

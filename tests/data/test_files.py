@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_root_reads_original_files_in_each_layout(register, tiny, tmp_path, inne
 def test_environment_folder_is_used_where_it_has_the_data(register, tiny, tmp_path, monkeypatch):
     register()
     monkeypatch.setenv("GENTEXT_DATA", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
     assert len(data.load("mnist").train[0]) == 2000
     write(tmp_path / "own" / "mnist", tiny)
     assert is_tiny(data.load("mnist"), tiny)
@@ -161,3 +163,98 @@ def test_members_packed_by_lzma_that_are_damaged_are_refused(tmp_path):
     (tmp_path / "emoji.npz").write_bytes(content)
     with pytest.raises(ValueError, match="cannot be read"):
         data.load("emoji", root=tmp_path)
+
+
+def test_the_tilde_is_the_home_of_the_reader(register, tiny, tmp_path, monkeypatch):
+    register()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write(tmp_path / "own" / "mnist", tiny)
+    assert is_tiny(data.load("mnist", root="~/own"), tiny)
+    monkeypatch.setenv("GENTEXT_DATA", "~/own")
+    assert is_tiny(data.load("mnist"), tiny)
+
+
+@pytest.mark.parametrize("call", [data.load, data.fetch, data.describe])
+def test_a_folder_that_is_not_there_is_no_reason_for_the_excerpt(monkeypatch, tmp_path, call):
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "typo", tmp_path / "file", "~nobody-of-this-name/data"):
+        monkeypatch.setenv("GENTEXT_DATA", str(wrong))
+        with pytest.raises(FileNotFoundError, match=r"GENTEXT_DATA is .*no such folder; correct"):
+            call("mnist")
+    monkeypatch.setenv("GENTEXT_DATA", "")
+    assert call("fashion-mnist" if call is data.fetch else "mnist")
+
+
+def test_a_root_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"root is .*typo.*no such folder"):
+        data.load("mnist", root=tmp_path / "typo")
+
+
+def test_an_array_by_the_name_of_an_archive_is_refused(tmp_path):
+    with (tmp_path / "mnist.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match=r"mnist\.npz cannot be read \(it is a single array"):
+        data.load("mnist", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.uint8(3), np.int64(3), "x_train"),
+        (np.zeros((2, 28, 28), np.uint8), np.int64(3), "y_train"),
+        (np.zeros((2, 28, 28), np.uint8), np.zeros(3, int), "lengths"),
+        (np.zeros((2, 28, 28), np.uint8), np.array([0, 10]), r"labels of train .*0 to 9"),
+        (np.zeros((2, 28, 28), np.uint8), np.array([-2, 1]), r"labels of train .*0 to 9"),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(tmp_path, x, y, message):
+    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(ValueError, match=message):
+        data.load("mnist", root=tmp_path)
+
+
+BOMS = ["utf-8-sig", "utf-16", "utf-32"]  # encodings that write a byte-order mark
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", *BOMS])
+def test_what_cannot_be_seen_does_not_enter_a_text(tmp_path, encoding):
+    path = tmp_path / "own.txt"
+    written = (
+        "a\r\nb\rc\x85d\u2028e\u2029f\x0cg\xa0h\u2009i\u3000j so\xadft\u200b\u2060\ufeff\x07k\u202e"
+    )
+    path.write_bytes(written.encode(encoding))
+    assert files.read_text(path) == "a\nb\nc\nd\ne\nf\ng h i\u3000j softk"
+
+
+def test_what_can_be_seen_stays_and_is_composed(tmp_path):
+    path = tmp_path / "own.txt"
+    kept = "é 春风 ½ ① Ａ 👩\u200d👧 ❤\ufe0f क्\u200dष\t|"
+    path.write_text(unicodedata.normalize("NFD", kept), "utf-8", newline="")
+    assert files.read_text(path) == unicodedata.normalize("NFC", kept)
+    assert files.read_text(path)[0] == "é"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (
+            "两行\n春".encode() + b"\xc4\xe3",
+            "utf-8",
+            r"byte 0xc4 at place 10 \(line 2\) is not utf-8",
+        ),
+        ("a\ud800".encode("utf-8", "surrogatepass"), "utf-8", "byte 0xed at place 1"),
+        ("春天".encode("gb18030"), "utf-8", "encoding='gb18030'"),
+        ("ab".encode("utf-16-le"), "utf-8", "NUL characters.*utf-16-le"),
+        (b"\x00\x01\x02", "utf-8", "no text"),
+        (b"\xff\xfe\x00\xd8", "utf-8", "not utf-16"),
+        (b"a", "utf-9", "unknown encoding 'utf-9'"),
+        (b"a", "base64", "unknown encoding 'base64'"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named_with_the_remedy(tmp_path, content, encoding, message):
+    (tmp_path / "own.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        files.read_text(tmp_path / "own.txt", encoding)
+    with pytest.raises(ValueError, match="cannot be opened"):
+        files.read_text(tmp_path / "none.txt")

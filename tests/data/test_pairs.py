@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import calendar
 import datetime
+import inspect
 import itertools
 import random
 import re
 
+import numpy as np
 import pytest
 
 from gentext import pairs
@@ -244,6 +246,26 @@ def test_no_text_occurs_twice_so_that_parts_of_a_list_share_none() -> None:
     listed = pairs.make(15_000, seed=1)
     for texts in zip(*listed, strict=True):
         assert len(set(texts)) == 15_000
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """Small types would overflow in the rules."""
+    for n in (np.int64(123_456_789_012), np.int32(2_000_000_300), np.uint8(200), np.int8(7)):
+        assert inspect.unwrap(pairs.number)(n) == pairs.number(int(n))
+    assert inspect.unwrap(pairs.clock)(np.int64(2), np.int8(45), "at night") == pairs.clock(
+        2, 45, "at night"
+    )
+    assert inspect.unwrap(pairs.make)(np.int64(9)) == pairs.make(9)
+
+
+def test_what_is_no_whole_number_is_refused() -> None:
+    for n in (2.0, "3", None):
+        with pytest.raises(ValueError, match=r"whole numbers are written from 0"):
+            inspect.unwrap(pairs.english_number)(n)
+        with pytest.raises(ValueError, match="ask for 0 to"):
+            inspect.unwrap(pairs.make)(n)
+        with pytest.raises(ValueError, match="the hour must be 1 to 12"):
+            inspect.unwrap(pairs.clock)(n, 3, "at night")
 
 
 def test_lists_follow_their_seed_and_kinds() -> None:

@@ -78,6 +78,12 @@ def test_few_labels_are_as_many_of_each_class_and_the_true_ones():
     assert (few[~known] == -1).all()
     assert not torch.equal(few, other)
     assert prepared.few_labels(full, 7).test is full.test
+    for each in (0, -3):
+        with pytest.raises(ValueError, match=f"each={each}"):
+            prepared.few_labels(full, each)
+    for other in (full.without_labels(), data.load("faces")):
+        with pytest.raises(ValueError, match=rf"'{other.name}' has not one class for each"):
+            prepared.few_labels(other, 7)
 
 
 @pytest.fixture(scope="module")

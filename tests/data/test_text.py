@@ -89,8 +89,11 @@ def test_rows_of_a_stream_are_the_stream() -> None:
     assert rows.tokenizer is tokenizer
     assert tokenizer.decode(rows.train[0][3].tolist()) == corpus.train[0][48:112]
     assert tokenizer.decode(rows.test[0].flatten().tolist()[:500]) == corpus.test[0][:500]
-    with pytest.raises(ValueError, match="not one row of 900000"):
+    with pytest.raises(ValueError, match="not one row of 900000; give shorter rows"):
         text.windows(corpus, tokenizer, 900_000)
+    for wrong in ({"length": 0}, {"length": 64, "stride": 0}):
+        with pytest.raises(ValueError, match="must be a whole number, at least 1"):
+            text.windows(corpus, tokenizer, **wrong)
 
 
 def test_rows_of_documents_end_and_are_filled_up() -> None:
@@ -105,6 +108,8 @@ def test_rows_of_documents_end_and_are_filled_up() -> None:
     assert (rows.test[0] == UNKNOWN).any()
     short = text.padded(corpus, tokenizer, 30)
     assert len(short.test[0]) == sum(len(poem) == 24 for poem in corpus.test)
+    with pytest.raises(ValueError, match=r"no document of train in 'tang' fits rows of 24; give"):
+        text.padded(corpus, tokenizer, 24)
 
 
 def test_pairs_go_both_ways() -> None:
@@ -138,15 +143,55 @@ def test_a_text_of_ones_own_comes_before_the_bundled_one(tmp_path, monkeypatch) 
     ("content", "kind", "message"),
     [
         (b"a\nb\nc\n", "prose", "'prose'.*stream, lines, pairs"),
-        (b"a\nb\n", "lines", "fewer than 3 lines"),
+        (b"a\nb\n", "lines", r"own\.txt cannot be read as lines: got 2 documents"),
+        (b"", "stream", "0 characters is too short"),
+        (b"\xef\xbb\xbf", "pairs", "got 0 documents"),
         (b"\xff\xfe\xff", "lines", "UTF-8"),
-        (b"a\tb\nc\td\ne\n", "pairs", "source, a tab and a target"),
+        (b"a\tb\nc\td\ne\n", "pairs", "source, a tab and a target; line 3 has not"),
     ],
 )
 def test_texts_that_cannot_be_read_say_why(tmp_path, content, kind, message) -> None:
     (tmp_path / "own.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         text.read(tmp_path / "own.txt", kind=kind)
+
+
+@pytest.mark.parametrize("kind", ["stream", "lines", "pairs"])
+def test_a_text_of_ones_own_is_divided_as_promised(tmp_path, kind) -> None:
+    rows = [f"story {k}: the cat sat\t好" if kind == "pairs" else f"a {k}\r" for k in range(1000)]
+    (tmp_path / "own.txt").write_text("\ufeff" + "\n".join(rows), "utf-8")
+    corpus = text.read(tmp_path / "own.txt", kind=kind)
+    sizes = [len("\n".join(d)) if kind == "stream" else len(d) for d in corpus.splits.values()]
+    for size, share in zip(sizes, (0.85, 0.05, 0.10), strict=True):
+        assert size / sum(sizes) == pytest.approx(share, abs=0.01)
+    characters = {c for part in corpus.splits.values() for document in part for c in str(document)}
+    assert not characters & {"\ufeff", "\r"}
+
+
+def test_a_file_of_another_encoding_is_read_where_it_is_named(tmp_path) -> None:
+    lines = [f"第{k}行" for k in range(100)]
+    (tmp_path / "own.txt").write_text("\n".join(lines), "gb18030")
+    with pytest.raises(ValueError, match=r"own\.txt.*byte 0xb5 at place 0 \(line 1\).*gb18030"):
+        text.read(tmp_path / "own.txt", kind="lines")
+    corpus = text.read(tmp_path / "own.txt", kind="lines", encoding="gb18030")
+    assert sorted(sum(corpus.splits.values(), ())) == sorted(lines)
+
+
+def test_the_tilde_is_the_home(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "tang.txt").write_text("\n".join(f"诗{k}" for k in range(100)), "utf-8")
+    own = text.read("~/tang.txt", kind="lines")
+    assert len(own.train) == 85
+    assert text.load("tang", root="~").train == own.train
+    monkeypatch.setenv("GENTEXT_DATA", "~")
+    assert text.load("tang").train == own.train
+
+
+def test_a_folder_of_texts_that_is_not_there_is_no_reason_for_the_bundled_one(monkeypatch) -> None:
+    monkeypatch.setenv("GENTEXT_DATA", "/no/such/folder")
+    with pytest.raises(FileNotFoundError, match=r"GENTEXT_DATA is '/no/such/folder', but there is"):
+        text.load("tang")
 
 
 def test_unknown_texts_and_damaged_ones_are_refused(monkeypatch) -> None:

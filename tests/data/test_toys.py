@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -152,6 +153,63 @@ def test_outside_its_squares_the_checkerboard_has_no_density():
     x = torch.tensor([[-1.0, 1.0], [1.0, 1.0], [5.0, 5.0], [1.0, -1.0]])
     expected = [-math.inf, -math.log(32), -math.inf, -math.inf]
     assert toys.log_prob("checkerboard", x).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", toys.names())
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64])
+def test_densities_of_coarse_points_are_those_of_the_same_points_in_double_precision(name, dtype):
+    x = draw(name, 100)[0].to(dtype)
+    log_p = inspect.unwrap(toys.log_prob)(name, x)  # shapes are checked in tests, integers refused
+    assert log_p.dtype == torch.float32
+    exact = toys.log_prob(name, x.double())
+    torch.testing.assert_close(log_p.double(), exact, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", toys.names())
+def test_no_points_have_no_densities(name):
+    assert toys.log_prob(name, torch.zeros(0, 2)).shape == (0,)
+
+
+def test_far_away_the_pinwheel_is_at_most_as_dense_as_along_an_arm():
+    for radius in (100.0, 200.0, 1e4):
+        turns = torch.arange(0, 6.3, 0.1)
+        x = radius * torch.stack([turns.cos(), turns.sin()], 1)
+        log_p = toys.log_prob("pinwheel", x)
+        along, across = 0.6, 0.2  # the arms' standard deviations; their centres are at radius 2
+        peak = -math.log(2 * math.pi * along * across)
+        assert (log_p < peak - ((radius - 2) / along) ** 2 / 2 + 1e-3 * radius).all()
+        assert (log_p > peak - ((radius + 2) / across) ** 2 / 2 - math.log(5)).all()
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0, True, "5", None])
+def test_counts_that_are_none_are_refused(n):
+    with pytest.raises(ValueError, match=r"got n=.*whole number, at least 1"):
+        inspect.unwrap(toys.sample)("pinwheel", n)
+
+
+@pytest.mark.parametrize("n", [np.int64(5), np.uint8(5)])
+@pytest.mark.parametrize("name", toys.names())
+def test_counts_of_numpy_draw_the_same_points(name, n):
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    x, y = inspect.unwrap(toys.sample)(name, n, generator=generators[0])
+    same = toys.sample(name, 5, generator=generators[1])
+    assert torch.equal(x, same[0])
+    assert torch.equal(y, same[1])
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(2), r"shape \(2,\)"),
+        (torch.tensor(1.0), r"shape \(\)"),
+        (torch.zeros(2, 3, 2), r"shape \(2, 3, 2\)"),
+        (np.zeros((3, 2)), "type ndarray"),
+    ],
+)
+def test_points_of_another_shape_are_refused(x, message):
+    for name in toys.names():
+        with pytest.raises(ValueError, match=message + r".*tensor of shape \(n, 2\)"):
+            inspect.unwrap(toys.log_prob)(name, x)
 
 
 def test_bad_input_is_named_with_the_remedy():

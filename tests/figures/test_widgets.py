@@ -6,7 +6,9 @@ import re
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from gentext import plot, widgets
@@ -96,6 +98,7 @@ def test_player_counts_frames_that_have_no_values():
         ({"values": [1, 2]}, "as many values, got 2"),
         ({"captions": []}, "as many captions, got 0"),
         ({"start": 1}, "0 to 0, got 1"),
+        ({"start": -1}, "start=-1"),
     ],
 )
 def test_player_refuses_what_it_cannot_show(changes, message):
@@ -125,6 +128,21 @@ def test_frames_are_light_and_look_like_the_figure():
 def test_frames_are_at_most_forty():
     with pytest.raises(ValueError, match="1 to 40 values, got 50"):
         widgets.frames(curve, range(50))
+
+
+def test_frames_need_a_palette_and_a_drawing():
+    for colours in (1, 257):
+        with pytest.raises(ValueError, match=f"2 to 256 colours, got {colours}"):
+            widgets.frames(curve, VALUES, colours=colours)
+    with pytest.raises(ValueError, match="figure or its axes, got NoneType"):
+        widgets.frames(lambda value: None, VALUES)
+
+
+def test_values_of_arrays_and_tensors_are_written_as_numbers():
+    pictures = [picture(0)] * 2
+    for values in (np.float32([0.25, 2]), torch.tensor([0.25, 2]).bfloat16()):
+        player = widgets.player(pictures, label="t", alt="noise", values=list(values))
+        assert player.notes == ("t = 0.25", "t = 2")
 
 
 def test_live_without_a_kernel_is_the_figure_of_the_start():

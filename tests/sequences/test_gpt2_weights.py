@@ -39,6 +39,12 @@ def test_logits_of_a_hugging_face_checkpoint(tmp_path) -> None:
     assert (ours.generate(prompt, 7, temperature=0.0) == text[:, 1:]).all()
 
 
-def test_what_is_no_gpt2_is_refused() -> None:
+def test_what_is_no_gpt2_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "damaged.safetensors").write_bytes(b"damaged")
+    for name, reason in (("none", "No such file"), ("damaged", "header|small")):
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors cannot be read.*({reason})"):
+            load_gpt2(f"~/{name}.safetensors")
     with pytest.raises(ValueError, match=r"no GPT-2.*wte\.weight"):
         load_gpt2({"weight": torch.zeros(2)})
