@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 
 class TrainingData(NamedTuple):
-    """What the data were: name, shape of an example, of the image whose pixels are tokens, ..."""
+    """What the data were: name, shape of an example, of the image whose pixels are tokens, ...
+
+    ``train`` is how many there were for training.
+    """
 
     name: str | None = None
     shape: tuple[int, ...] = ()
     image_shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     levels: int | None = None
+    train: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +88,16 @@ def load(name: str, checkpoint: Path | None = None) -> Trained:
 
 def _bundled(name: str) -> Path:
     """The file of the zoo."""
-    from gentext import zoo
+    from gentext import recipes, zoo
+    from gentext.core import chosen
 
-    try:
-        return zoo.path(name)
-    except ValueError as unknown:
+    if name in recipes.RECIPES and name not in zoo.names():
         raise ValueError(
-            f"no trained weights of {name!r} come with gentext; train it and pass "
-            f"--checkpoint FILE ({unknown})"
-        ) from unknown
+            f"no trained weights of {name!r} come with gentext; train it by "
+            f"`gentext train {name}` and give --checkpoint {Path('runs') / name}"
+        )
+    chosen("experiment", name, {*zoo.names(), *recipes.RECIPES}, "`gentext list`")
+    return zoo.path(name)
 
 
 def _inside(checkpoint: Path) -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection, Mapping
+from itertools import islice
 from numbers import Integral
 from typing import Any
 
@@ -18,17 +19,34 @@ import torch
 from torch import Tensor
 
 
-def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
+FEW = 12  # names that an error lists
+
+
+def chosen(kind: str, name: Any, table: Collection[str], where: str = "") -> Any:
     """What ``table`` holds under ``name``, or the name itself where the table is a mere list.
 
-    Raises ValueError for a name that is not there, with all that are and the nearest of them.
+    Raises ValueError for a name that is not there, with the nearest that are, and with all of them
+    where they are few; ``where`` says how to see a longer table, such as "`gentext list`".
     """
     if isinstance(name, str) and name in table:
         return table[name] if isinstance(table, Mapping) else name
-    near = difflib.get_close_matches(name, table, 1) if isinstance(name, str) else []
-    meant = f"did you mean {near[0]!r}? " if near else ""
-    there = f"choose one of {', '.join(table)}" if table else "there are none"
-    raise ValueError(f"unknown {kind} {name!r}: {meant}{there}")
+    near = _nearest(name, table, 1 if len(table) <= FEW else 3) if isinstance(name, str) else []
+    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}: {meant}{_there(table, where)}")
+
+
+def _nearest(name: str, table: Collection[str], n: int) -> list[str]:
+    """Up to ``n`` names that are spelt alike, or else that begin or end with ``name``."""
+    parts = (known for known in table if name and (known.startswith(name) or known.endswith(name)))
+    return difflib.get_close_matches(name, table, n) or [*islice(parts, n if n > 1 else 0)]
+
+
+def _there(table: Collection[str], where: str) -> str:
+    """What there is to choose from."""
+    if len(table) <= FEW:
+        return f"choose one of {', '.join(table)}" if table else "there are none"
+    some = f"there are {len(table)}, such as {', '.join(islice(table, 3))}"
+    return f"see {where} for all {len(table)}" if where else some
 
 
 def check_count(name: str, number: Any, least: int = 1) -> None:

@@ -51,7 +51,7 @@ def build(name: str, budget: str | None = None, *, full_data: bool = False) -> E
     Raises ValueError for a name or a budget that is unknown, and for ``full_data`` where there are
     no more data than come with gentext.
     """
-    recipe = chosen("recipe", name, RECIPES)
+    recipe = chosen("recipe", name, RECIPES, "`gentext list`")
     if not full_data:
         return recipe(budget)
     if not takes_full_data(name):
