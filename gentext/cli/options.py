@@ -18,6 +18,11 @@ def _path(text: str) -> Path:
         return Path(text)
 
 
+def _text(text: str) -> str:
+    """What was typed, also where the locale is not UTF-8 and Python has kept the bytes of it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _above(
     least: float, most: float = math.inf, *, itself: bool = False
 ) -> Callable[[float | None], float | None]:
@@ -45,7 +50,9 @@ Checkpoint = Annotated[
         show_default="the weights that come with gentext",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same number gives the same result.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="The same number gives the same result.")
+]
 FullData = Annotated[
     bool, typer.Option("--full-data", help="The whole data set, not the bundled excerpt.")
 ]
@@ -56,9 +63,7 @@ TrainSteps = Annotated[
 ]
 TrainOut = Annotated[
     Path | None,
-    typer.Option(
-        parser=_path, metavar="FOLDER", show_default="runs/NAME", help="For the result."
-    ),
+    typer.Option(parser=_path, metavar="FOLDER", show_default="runs/NAME", help="For the result."),
 ]
 Budget = Annotated[
     str | None,
@@ -68,7 +73,7 @@ Budget = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples in an update.")]
 LearningRate = Annotated[
-    float | None, typer.Option(callback=_above(0), help="The learning rate, such as 1e-3.")
+    float | None, typer.Option(callback=_above(0.0), help="The learning rate, such as 1e-3.")
 ]
 Precision = Annotated[
     str | None, typer.Option(metavar="no|fp16|bf16", help="Mixed precision, for GPUs.")
@@ -84,7 +89,12 @@ Mean = Annotated[
     bool, typer.Option("--mean", help="The expected image of each code, without pixel noise.")
 ]
 Prompt = Annotated[
-    str | None, typer.Option(help="How a text begins, what to translate, or what a picture shows.")
+    str | None,
+    typer.Option(
+        parser=_text,
+        metavar="TEXT",
+        help="How a text begins, what to translate, or what a picture shows.",
+    ),
 ]
 Length = Annotated[
     int | None,
@@ -97,14 +107,14 @@ Length = Annotated[
 Temperature = Annotated[
     float | None,
     typer.Option(
-        callback=_above(0, itself=True),
+        callback=_above(0.0, itself=True),
         help="Below 1 what is likely is preferred; of tokens, 0 the likeliest.",
         show_default="1",
     ),
 ]
 TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens.")]
 TopP = Annotated[
-    float | None, typer.Option(callback=_above(0, 1), help="Draw from the likeliest share p.")
+    float | None, typer.Option(callback=_above(0.0, 1.0), help="Draw from the likeliest share p.")
 ]
 Beam = Annotated[int | None, typer.Option(min=1, help="Beams of a translation.", show_default="1")]
 Label = Annotated[str | None, typer.Option(help="The class to draw, its name or number.")]
@@ -119,7 +129,7 @@ Sampler = Annotated[
 Guidance = Annotated[
     float | None,
     typer.Option(
-        callback=_above(0, itself=True),
+        callback=_above(0.0, itself=True),
         help="How far past the class, 0 for not.",
         show_default="0",
     ),

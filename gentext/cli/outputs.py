@@ -25,7 +25,6 @@ from gentext.figures import plot
 from gentext.tokens import tokenizer
 from gentext.tokens.completion import check_fits, complete
 
-
 UNLIMITED = 256  # tokens of a text where nothing else limits it
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 def check(out: Path, suffixes: Sequence[str], kind: str) -> None:
     """Raise ValueError unless ``out`` can be written and ends as a file of this ``kind`` does."""
     if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give a file in it, such as {_in(out, suffixes)}")
+        raise ValueError(
+            f"--out {out} is a folder; give a file in it, such as {_in(out, suffixes)}"
+        )
     if out.suffix.lower() not in suffixes:
         raise ValueError(
             f"--out {out} does not end in {' or '.join(suffixes)}, as {kind} do; rename it"

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 FEW = 12  # names that an error lists
 
 

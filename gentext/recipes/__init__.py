@@ -56,8 +56,7 @@ def build(name: str, budget: str | None = None, *, full_data: bool = False) -> E
         return recipe(budget)
     if not takes_full_data(name):
         raise ValueError(
-            f"there are no more data for {name} than come with gentext; leave out full_data "
-            "(--full-data)"
+            f"there are no more data for {name} than come with gentext; leave out full_data=True"
         )
     return recipe(budget, full_data=True)
 
