@@ -149,6 +149,14 @@ def test_the_example_of_the_readme_runs(tmp_path):
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_weights_of_the_example_were_made_as_the_readme_says():
+    """By the same recipe, trained for longer and on the full set."""
+    card = gentext.zoo.card("vae_fashion")
+    assert card["recipe"] == "vae_fashion"
+    assert card["config"]["steps"] > 100
+    assert card["data"] | {"train": 60_000, "source": "the full set"} == card["data"]
+
+
 def test_the_readme_names_the_command_that_ci_runs():
     for path in READMES.values():
         assert any("make test" in block for block in blocks(path, "bash"))
