@@ -39,7 +39,7 @@ class _Friendly(TyperGroup):
             used = self.commands.get(ctx.invoked_subcommand or "")
             said = _of_usage(error) if usage else _in_options(_one_line(error), used)
             typer.secho(f"Error: {said}", fg="red", err=True)
-            mendable = usage or isinstance(error, ValueError)
+            mendable = usage or isinstance(error, ValueError | FileNotFoundError)
             raise typer.Exit(2 if mendable else 1) from error
 
 

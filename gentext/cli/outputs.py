@@ -25,6 +25,7 @@ from gentext.figures import plot
 from gentext.tokens import tokenizer
 from gentext.tokens.completion import check_fits, complete
 
+GIVEN = {"label", "prompt"}  # what an image may be asked to show
 UNLIMITED = 256  # tokens of a text where nothing else limits it
 
 
@@ -190,6 +191,11 @@ class Examples(Output):
     def _draw(self, *, n: int = 64, label: str | None = None, **how: Any) -> Tensor:
         if label is not None:
             how["y"] = torch.full((n,), self._number(label), device=self.trained.device)
+        if how.get("guidance") and "y" not in how:
+            given = " or ".join(f"--{option}" for option in sorted(self.options & GIVEN))
+            raise ValueError(
+                f"--guidance goes past what is asked for; give {given}, or leave it out"
+            )
         drawn: Tensor = self.model.sample(n, **how)
         return drawn.cpu()
 
@@ -260,7 +266,9 @@ class Images(Examples):
     @property
     def options(self) -> set[str]:
         """The names of the options that are heeded."""
-        return super().options | ({"prompt"} if getattr(self.model, "vocab_size", 0) else set())
+        prompted = {"prompt"} if getattr(self.model, "vocab_size", 0) else set()
+        options = super().options | prompted
+        return options if options & GIVEN else options - {"guidance"}
 
     def _draw(self, *, n: int = 64, prompt: str | None = None, **how: Any) -> Tensor:
         if prompt is not None:

@@ -54,8 +54,8 @@ class Trained:
         """``data``; raises ValueError where the file does not say what is ``wanted`` of them."""
         if self.data is None:
             raise ValueError(
-                f"{self.file} does not say {wanted}; write it once more by "
-                "gentext.checkpoint.save(path, model, data=dataset)"
+                f"{self.file} does not say {wanted}; train it anew by `gentext train`, or write "
+                "it once more in Python: gentext.checkpoint.save(path, model, data=dataset)"
             )
         return self.data
 
@@ -72,7 +72,13 @@ def load(name: str, checkpoint: Path | None = None) -> Trained:
     from gentext.training import checkpoint as files
 
     file = _bundled(name) if checkpoint is None else _inside(checkpoint)
-    model, header = files.load(file), files.info(file)
+    header = files.info(file)
+    if header["arguments"] is None:
+        raise ValueError(
+            f"{file} holds a model built from networks of its maker, which the command line does "
+            "not know; use it in Python"
+        )
+    model = files.load(file)
     if header["recipe"] not in (None, name):
         made = header["recipe"]
         raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")

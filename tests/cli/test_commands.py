@@ -182,6 +182,15 @@ def test_errors_are_without_colour_where_none_is_wanted(monkeypatch):
     assert plain.stderr.startswith("Error: ")
 
 
+def test_data_that_are_not_there_can_be_fetched(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError("the full set is not on this machine: download it")
+
+    monkeypatch.setitem(recipes.RECIPES, "missing", missing)
+    shown = run("train", "missing")
+    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+
+
 def test_other_errors_give_exit_code_1_and_a_traceback_only_for_debugging(monkeypatch):
     def broken(*_, **__):
         raise FloatingPointError("the loss became NaN")

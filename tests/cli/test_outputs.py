@@ -145,7 +145,7 @@ def test_a_diffusion_draws_a_class_in_steps_past_the_label(tmp_path):
     for given, said in (
         (("--label", "Hat"), "no class 'Hat'; choose one of T-shirt"),
         (("--label", "10"), "no class '10'"),
-        (("--guidance", 2), "guidance needs labels"),
+        (("--guidance", 2), "give --label, or leave it out"),
         (("--steps", 2000), "2000 steps"),
         (("--mean",), "takes no --mean"),
     ):
@@ -175,7 +175,7 @@ def test_a_picture_is_drawn_of_its_name(tmp_path):
     assert run(*asked, "--steps", 2).text == "saved grid.png"
     for given, said in (
         (("--prompt", "xylograph"), "'xylograph'"),
-        (("--guidance", 2), "guidance needs labels or prompts"),
+        (("--guidance", 2), "give --prompt, or leave it out"),
         (("--label", "3"), "takes no --label"),
         (("--temperature", 0.5), "takes no --temperature"),
     ):
@@ -326,7 +326,7 @@ def test_tokens_that_are_no_pixels_are_not_shown(real_zoo, tmp_path):
         ("score_moons", outputs.Rows, "n sampler steps"),
         ("score_digits", outputs.Images, "n sampler steps"),
         ("flow_matching_checkerboard", outputs.Rows, "n steps"),
-        ("flow_matching_digits", outputs.Images, "guidance n steps"),
+        ("flow_matching_digits", outputs.Images, "n steps"),
         ("gan_fashion", outputs.Images, "n temperature"),
         ("conditional_vae_fashion", outputs.Images, "label mean n"),
         ("diffusion_fashion", outputs.Images, "guidance label n sampler steps"),

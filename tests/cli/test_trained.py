@@ -59,6 +59,14 @@ def test_a_file_that_says_nothing_of_its_data_is_refused_when_asked(tmp_path, en
         found.known("what they cost")
 
 
+def test_a_model_of_networks_of_its_maker_is_for_python(tmp_path):
+    file = checkpoint.save(tmp_path / "v.safetensors", tiny()[0])
+    header, tensors = checkpoint.read(file)
+    checkpoint.write(file, tensors, {**header, "arguments": None})
+    with pytest.raises(ValueError, match=r"v.safetensors holds .* networks of its maker, .*Python"):
+        files.load("tiny", file)
+
+
 def test_what_is_known_is_given():
     data = TrainingData("digits", (1, 8, 8))
     model = tiny()[0]
