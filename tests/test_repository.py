@@ -149,6 +149,14 @@ def test_the_example_of_the_readme_runs(tmp_path):
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_weights_of_the_example_were_made_as_the_readme_says():
+    """By the same recipe, trained for longer and on the full set."""
+    card = gentext.zoo.card("vae_fashion")
+    assert card["recipe"] == "vae_fashion"
+    assert card["config"]["steps"] > 100
+    assert card["data"] | {"train": 60_000, "source": "the full set"} == card["data"]
+
+
 def test_the_readme_names_the_command_that_ci_runs():
     for path in READMES.values():
         assert any("make test" in block for block in blocks(path, "bash"))
@@ -204,6 +212,53 @@ def test_every_direct_dependency_has_a_tested_version_within_its_range():
         version, _ = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} but tested with {version}"
     assert pinned["torch"] == ("2.13.0", "")
+
+
+def lowest() -> list[str]:
+    """The lowest version of everything that the package and its tests need, in constraints."""
+    project = PROJECT["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    floors = []
+    for requirement in map(Requirement, lines):
+        (bound,) = requirement.specifier
+        assert bound.operator == ">=", f"{requirement} has no lowest version"
+        floors.append(f"{requirement.name}=={bound.version}")
+    return sorted(floors, key=str.lower)
+
+
+def test_the_lowest_versions_are_those_of_the_project_and_are_tried():
+    lines = (ROOT / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == lowest()
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text("utf-8"))[
+        "jobs"
+    ]
+    commands = [step.get("run", "") for step in jobs["lowest"]["steps"]]
+    assert any("--constraint constraints-lowest.txt" in command for command in commands)
+
+
+def imports(code: str) -> set[str]:
+    """The packages that Python code imports, but for what it does without (``try``)."""
+    tree = ast.parse(code)
+    tried = {id(x) for node in ast.walk(tree) if isinstance(node, ast.Try) for x in ast.walk(node)}
+    found = set()
+    for node in (node for node in ast.walk(tree) if id(node) not in tried):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+def test_what_a_chapter_imports_comes_with_the_package():
+    needed = {canonicalize_name(Requirement(x).name) for x in PROJECT["project"]["dependencies"]}
+    for path in (ROOT / "notebooks" / "en").glob("*.ipynb"):
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            code = re.sub(r"^[%!].*", "", "".join(cell["source"]), flags=re.M)
+            for name in imports(code) - {"gentext"}:
+                package = {"sklearn": "scikit-learn"}.get(name, name)
+                assert package in needed, f"{path.name} imports {name}"
 
 
 def test_the_environment_file_has_no_second_list_of_versions():
@@ -309,6 +364,19 @@ def test_the_wheel_has_every_file_of_the_package():
         assert folder / part in data
     places = {path.relative_to(folder).parts[0] for path in data}
     assert places >= {"datasets", "fonts", "zoo", "py.typed", "__init__.pyi"}
+
+
+def test_the_source_distribution_has_every_file_of_the_repository(texts):
+    filelist = pytest.importorskip("setuptools._distutils.filelist")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    manifest = filelist.FileList()
+    manifest.set_allfiles([name for name in names if name and (ROOT / name).is_file()])
+    for line in (ROOT / "MANIFEST.in").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            manifest.process_template_line(line)
+    assert set(manifest.allfiles) - set(manifest.files) == set()
 
 
 # --- what no file says ---------------------------------------------------------------------------

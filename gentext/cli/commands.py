@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -17,20 +20,47 @@ from gentext.cli.train_command import train
 
 # Errors that typer itself reports; their base class has moved between its versions.
 _USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-_TYPERS_OWN = (typer.Exit, typer.Abort, _USAGE)
 
 
 class _Friendly(TyperGroup):
     """Errors are one line on stderr; exit code 2 for what the user can mend, 1 for the rest."""
 
     def invoke(self, ctx: Any) -> Any:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
         except Exception as error:
-            if isinstance(error, _TYPERS_OWN) or os.environ.get("GENTEXT_DEBUG") == "1":
-                raise
-            typer.secho(f"Error: {error}", fg="red", err=True)
-            raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
+            usage = isinstance(error, _USAGE)
+            if (usage and "\n" in str(error)) or os.environ.get("GENTEXT_DEBUG") == "1":
+                raise  # the first is the help itself
+            used = self.commands.get(ctx.invoked_subcommand or "")
+            said = _of_usage(error) if usage else _in_options(_one_line(error), used)
+            typer.secho(f"Error: {said}", fg="red", err=True)
+            mendable = usage or isinstance(error, ValueError | FileNotFoundError)
+            raise typer.Exit(2 if mendable else 1) from error
+
+
+def _of_usage(error: Any) -> str:
+    """What typer found wrong, and where the options are explained."""
+    where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+    return " ".join(error.format_message().split()).removesuffix(".") + where
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _in_options(text: str, command: Any) -> str:
+    """``text`` in the words of the command line: ``top_k=0`` is ``--top-k 0``."""
+    for parameter in getattr(command, "params", ()):
+        if parameter.opts[0].startswith("--"):
+            option, name = parameter.opts[0], parameter.name
+            text = re.sub(rf"\b{name}=True\b", option, text)
+            text = re.sub(rf"\b{name}=(?=\S)", f"{option} ", text)
+    return text
 
 
 def _version(wanted: bool) -> bool:
@@ -66,5 +96,8 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what a console has no letters for is written as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="gentext")

@@ -27,5 +27,8 @@ def data_fetch(name: options.DataName, root: options.DataRoot = None) -> None:
     Example: gentext data fetch fashion-mnist
     """
     from gentext import data
+    from gentext.data import text
 
+    if name in text.SOURCES:
+        raise ValueError(f"{name!r} comes whole with gentext; there is nothing to fetch")
     typer.echo(f"{name} is in {data.fetch(name, root=root)}")

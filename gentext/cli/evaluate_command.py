@@ -37,6 +37,9 @@ def evaluate(
 ) -> None:
     """Measure a trained model on the test data of its experiment.
 
+    They are the excerpt that comes with gentext, unless you choose --full-data or have put data of
+    that name into $GENTEXT_DATA; the first line says which they are.
+
     Example: gentext evaluate vae_fashion --limit 500
     """
     from gentext import recipes, zoo
@@ -47,8 +50,9 @@ def evaluate(
     bundled = checkpoint is None and name not in recipes.RECIPES
     recipe = zoo.card(name)["recipe"] if bundled else name
     _, data, _ = recipes.build(recipe, "quick", full_data=full_data)
-    _check_tokenizer(found, data)
+    _check_same_kind(found, data)
     typer.echo(_heading(found, data, limit, seed))
+    typer.echo("measuring; fewer examples (--limit) or samples (--k) take less time", err=True)
     features = zoo.classifier(data.name)
     if features is not None:
         features.to(found.device)
@@ -64,19 +68,35 @@ def unit(metric: str) -> str:
 
 
 def _heading(found: Trained, data: Dataset, limit: int | None, seed: int) -> str:
-    """What is measured on which data."""
-    trained_on = found.data.name if found.data else None
-    other = f", trained on {trained_on}," if trained_on not in (None, data.name) else ""
-    n = len(data.test[0][:limit])
+    """What is measured on which data, and on how many of them."""
+    total = len(data.test[0])
+    n = f"{min(limit or total, total)} of {total}"
     where = f" ({data.source})" if data.source else ""
-    return f"{found.name}{other} on {data.name}{where}, {n} test examples, seed {seed}"
+    return (
+        f"{found.name}{_trained_on(found, data)} on {data.name}{where}, {n} test examples, "
+        f"seed {seed}"
+    )
 
 
-def _check_tokenizer(found: Trained, data: Dataset) -> None:
-    """Raise ValueError where the same numbers are other tokens in the data."""
-    own = found.tokenizer
+def _trained_on(found: Trained, data: Dataset) -> str:
+    """The data of the training, where they are known and are not those of the measurement."""
+    name, n = (found.data.name, found.data.train) if found.data else (None, None)
+    if name is None or (name == data.name and n in (None, len(data.train[0]))):
+        return ""
+    return f", trained on {'' if n is None else f'{n} examples of '}{name},"
+
+
+def _check_same_kind(found: Trained, data: Dataset) -> None:
+    """Raise ValueError where a model of other data cannot be measured on these."""
+    own, of = found.tokenizer, found.data
     if own is not None and own.to_json() != data.tokenizer.to_json():
         raise ValueError(
             f"{found.name} was trained with another tokenizer than that of these texts; evaluate "
             "it on the texts that it was trained on (see $GENTEXT_DATA)"
+        )
+    if of is not None and of.shape and of.shape != data.shape:
+        raise ValueError(
+            f"{found.name} was trained on {of.name} of shape {of.shape}, and {data.name} "
+            f"({data.source}) is of shape {data.shape}; evaluate it on data of its own shape "
+            "(see $GENTEXT_DATA)"
         )

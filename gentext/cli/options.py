@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _path(text: str) -> Path:
+    """A path, in which ``~`` is the reader's home, also where the shell left it as it was."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # somebody's home who is not known here
+        return Path(text)
+
+
+def _text(text: str) -> str:
+    """What was typed, also where the locale is not UTF-8 and Python has kept the bytes of it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _above(
+    least: float, most: float = math.inf, *, itself: bool = False
+) -> Callable[[float | None], float | None]:
+    """A check that a number is finite, above ``least`` (or ``itself``), and at most ``most``."""
+    end = "" if most == math.inf else f" and at most {most:g}"
+    allowed = f"{'at least' if itself else 'above'} {least:g}{end}"
+
+    def check(value: float | None) -> float | None:
+        inside = value is None or (least < value < math.inf and value <= most)
+        if not (inside or (itself and value == least)):
+            raise typer.BadParameter(f"got {value:g}; it must be {allowed}")
+        return value
+
+    return check
+
 
 # Of all commands that build or read a model
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An experiment of `gentext list`.")]
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
+        parser=_path,
         metavar="FILE",
         help="What `gentext train` saved, the file or its folder.",
         show_default="the weights that come with gentext",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="The same number gives the same result.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, help="The same number gives the same result.")
+]
 FullData = Annotated[
     bool, typer.Option("--full-data", help="The whole data set, not the bundled excerpt.")
 ]
@@ -27,7 +62,8 @@ TrainSteps = Annotated[
     int | None, typer.Option(min=1, help="Updates of the weights.", show_default="by budget")
 ]
 TrainOut = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", show_default="runs/NAME", help="For the result")
+    Path | None,
+    typer.Option(parser=_path, metavar="FOLDER", show_default="runs/NAME", help="For the result."),
 ]
 Budget = Annotated[
     str | None,
@@ -36,7 +72,9 @@ Budget = Annotated[
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Examples in an update.")]
-LearningRate = Annotated[float | None, typer.Option(help="The learning rate, such as 1e-3.")]
+LearningRate = Annotated[
+    float | None, typer.Option(callback=_above(0.0), help="The learning rate, such as 1e-3.")
+]
 Precision = Annotated[
     str | None, typer.Option(metavar="no|fp16|bf16", help="Mixed precision, for GPUs.")
 ]
@@ -51,19 +89,33 @@ Mean = Annotated[
     bool, typer.Option("--mean", help="The expected image of each code, without pixel noise.")
 ]
 Prompt = Annotated[
-    str | None, typer.Option(help="How a text begins, what to translate, or what a picture shows.")
+    str | None,
+    typer.Option(
+        parser=_text,
+        metavar="TEXT",
+        help="How a text begins, what to translate, or what a picture shows.",
+    ),
 ]
 Length = Annotated[
-    int | None, typer.Option(min=1, help="Tokens to write.", show_default="one context")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Most new tokens after the prompt, or of the translation.",
+        show_default="what the context holds, else 256",
+    ),
 ]
 Temperature = Annotated[
     float | None,
     typer.Option(
-        help="Below 1 what is likely is preferred; of tokens, 0 the likeliest.", show_default="1"
+        callback=_above(0.0, itself=True),
+        help="Below 1 what is likely is preferred; of tokens, 0 the likeliest.",
+        show_default="1",
     ),
 ]
-TopK = Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")]
-TopP = Annotated[float | None, typer.Option(help="Draw from the likeliest share p.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens.")]
+TopP = Annotated[
+    float | None, typer.Option(callback=_above(0.0, 1.0), help="Draw from the likeliest share p.")
+]
 Beam = Annotated[int | None, typer.Option(min=1, help="Beams of a translation.", show_default="1")]
 Label = Annotated[str | None, typer.Option(help="The class to draw, its name or number.")]
 SampleSteps = Annotated[
@@ -75,11 +127,21 @@ Sampler = Annotated[
     typer.Option(metavar="ddpm|ddim|dpm++|heun", help="How.", show_default="dpm++"),
 ]
 Guidance = Annotated[
-    float | None, typer.Option(help="How far past the class, 0 for not.", show_default="0")
+    float | None,
+    typer.Option(
+        callback=_above(0.0, itself=True),
+        help="How far past the class, 0 for not.",
+        show_default="0",
+    ),
 ]
 SampleOut = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="For the result.", show_default="a file, or print"),
+    typer.Option(
+        parser=_path,
+        metavar="FILE",
+        help="For the result: .png of images, .csv (or .png) of points, .txt of texts.",
+        show_default="a file, or print",
+    ),
 ]
 
 # Of measuring
@@ -92,5 +154,7 @@ Importance = Annotated[
 DataName = Annotated[str, typer.Argument(metavar="NAME", help="A name of `gentext data list`.")]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Where to put it.", show_default="the user's cache"),
+    typer.Option(
+        parser=_path, metavar="FOLDER", help="Where to put it.", show_default="the user's cache"
+    ),
 ]

@@ -10,18 +10,23 @@ import inspect
 import io
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 import typer
 from torch import Tensor
 
+from gentext.cli import places
 from gentext.cli.trained import Trained
-from gentext.core import Generates, Samples, Translates
+from gentext.core import Generates, Samples, Translates, sample_options
 from gentext.data.prepared import PROMPT
+from gentext.denoising.masked_diffusion import MaskedDiffusion
 from gentext.figures import plot
 from gentext.tokens import tokenizer
 from gentext.tokens.completion import check_fits, complete
+
+GIVEN = {"label", "prompt"}  # what an image may be asked to show
+UNLIMITED = 256  # tokens of a text where nothing else limits it
 
 
 def output_of(trained: Trained) -> Output:
@@ -36,19 +41,10 @@ def output_of(trained: Trained) -> Output:
     raise ValueError(f"a {type(model).__name__} cannot draw samples; choose another experiment")
 
 
-@runtime_checkable
-class PassesOn(Protocol):
-    """Hands options of ``sample`` on to a model inside, and says which."""
-
-    @property
-    def sample_options(self) -> Collection[str]:
-        """The names of all options that ``sample`` heeds."""
-
-
 def heeded(model: Any, method: str) -> set[str]:
     """The names of the options that a method of a model heeds."""
-    if method == "sample" and isinstance(model, PassesOn):
-        return set(model.sample_options)
+    if method == "sample":
+        return set(sample_options(model))
     return set(inspect.signature(getattr(model, method)).parameters)
 
 
@@ -56,13 +52,14 @@ class Output:
     """A kind of output, of one trained model; subclasses draw it and write it.
 
     ``ALWAYS`` are the options that the kind heeds, ``IF_TAKEN`` those that it heeds where the
-    ``METHOD`` of the model takes them.
+    ``METHOD`` of the model takes them. ``SUFFIXES`` are those of the files it is written to.
     """
 
     KIND: ClassVar[str]
     METHOD: ClassVar[str]
     ALWAYS: ClassVar[frozenset[str]]
     IF_TAKEN: ClassVar[frozenset[str]] = frozenset()
+    SUFFIXES: ClassVar[tuple[str, ...]]
 
     def __init__(self, trained: Trained) -> None:
         self.trained, self.model = trained, trained.model
@@ -71,6 +68,11 @@ class Output:
     def options(self) -> set[str]:
         """The names of the options that are heeded."""
         return {*self.ALWAYS, *(self.IF_TAKEN & heeded(self.model, self.METHOD))}
+
+    def check_place(self, out: Path | None) -> None:
+        """Raise ValueError unless the output can be written to the file ``out``."""
+        if out is not None:
+            places.check(out, self.SUFFIXES, self.KIND)
 
     def draw(self, given: dict[str, Any], seed: int) -> Any:
         """What is to be written, drawn as the ``given`` options say.
@@ -102,7 +104,7 @@ class Output:
 class Texts(Output):
     """Texts that go on from a prompt."""
 
-    KIND, METHOD = "texts", "generate"
+    KIND, METHOD, SUFFIXES = "texts", "generate", (".txt", ".md")
     ALWAYS = frozenset({"n", "prompt", "length", "temperature", "top_k", "top_p"})
     IF_TAKEN = frozenset({"steps"})
 
@@ -110,7 +112,7 @@ class Texts(Output):
         self, *, n: int = 1, prompt: str = "", length: int | None = None, **how: Any
     ) -> list[str]:
         reader: Any = self.trained.tokenizer
-        length = length or (self.model.context or 256) - len(reader.encode(prompt))
+        length = self._length(length, len(reader.encode(prompt)))
         return [complete(self.model, reader, prompt, length, **how) for _ in range(n)]
 
     def write(self, drawn: list[str], out: Path | None) -> None:
@@ -119,8 +121,30 @@ class Texts(Output):
         if out is None:
             typer.echo(joined)
             return
-        out.write_text(joined + "\n", "utf-8")
-        typer.echo(f"saved {out}")
+        content = (joined + "\n").encode()
+        typer.echo(f"saved {plot.write_whole(places.made(out), content)}")
+
+    def _length(self, asked: int | None, begun: int) -> int:
+        """How many tokens to write after ``begun`` of the prompt: what the context still holds.
+
+        Models that look back without end write UNLIMITED. All but those that fill rows of one
+        length go on beyond the context if ``asked`` to.
+        """
+        context = self.model.context
+        if context is None:
+            return asked or UNLIMITED
+        if begun >= context:
+            raise ValueError(
+                f"the --prompt has {begun} tokens, but {self.trained.name} goes on from "
+                f"{context - 1} at most; give only its end"
+            )
+        rest: int = context - begun
+        if asked is not None and asked > rest and isinstance(self.model, MaskedDiffusion):
+            raise ValueError(
+                f"got --length {asked}, but after this prompt {self.trained.name} writes {rest} "
+                "tokens at most; ask for fewer"
+            )
+        return asked or rest
 
 
 class Translations(Texts):
@@ -139,8 +163,13 @@ class Translations(Texts):
         tokens = [*reader.encode(prompt), tokenizer.EOS]
         if len(tokens) > self.model.context:
             raise ValueError(
-                f"the text has {len(tokens)} tokens with its end, but this model reads at most "
-                f"{self.model.context}; translate it in parts"
+                f"the --prompt has {len(tokens)} tokens with its end, but {self.trained.name} "
+                f"reads at most {self.model.context}; translate it in parts"
+            )
+        if length is not None and length > self.model.context:
+            raise ValueError(
+                f"got --length {length}, but {self.trained.name} writes {self.model.context} "
+                "tokens at most; ask for fewer"
             )
         source = torch.tensor([tokens], device=self.trained.device)
         made = self.model.translate(source, width=beam, length=length)
@@ -162,6 +191,11 @@ class Examples(Output):
     def _draw(self, *, n: int = 64, label: str | None = None, **how: Any) -> Tensor:
         if label is not None:
             how["y"] = torch.full((n,), self._number(label), device=self.trained.device)
+        if how.get("guidance") and "y" not in how:
+            given = " or ".join(f"--{option}" for option in sorted(self.options & GIVEN))
+            raise ValueError(
+                f"--guidance goes past what is asked for; give {given}, or leave it out"
+            )
         drawn: Tensor = self.model.sample(n, **how)
         return drawn.cpu()
 
@@ -187,28 +221,54 @@ class Examples(Output):
 class Rows(Examples):
     """Rows of a table."""
 
-    KIND = "rows"
+    KIND, SUFFIXES = "rows", (".csv", ".png")
     IF_TAKEN = frozenset({"temperature", "steps", "sampler"})
 
+    def check_place(self, out: Path | None) -> None:
+        """Raise ValueError unless ``out`` can be written, as a picture only of points."""
+        super().check_place(out)
+        if out is not None and out.suffix.lower() == ".png" and self.trained.shape != (2,):
+            raise ValueError(f"only points in the plane make a picture; give --out {out.stem}.csv")
+
     def write(self, drawn: Tensor, out: Path | None) -> None:
-        """Write examples (n, features) as comma-separated values under the names x1, x2, ..."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(f"x{column + 1}" for column in range(drawn.shape[1]))
-        writer.writerows([f"{value:.6g}" for value in row] for row in drawn.tolist())
-        typer.echo(f"saved {plot.write_whole(out or Path('rows.csv'), text.getvalue().encode())}")
+        """Write examples (n, features) as comma-separated values under the names x1, x2, ...
+
+        Points (n, 2) may also become a picture.
+        """
+        path = places.made(out or Path("rows.csv"))
+        content = _scattered(drawn) if path.suffix.lower() == ".png" else _table(drawn)
+        typer.echo(f"saved {plot.write_whole(path, content)}")
+
+
+def _table(drawn: Tensor) -> bytes:
+    """Rows as comma-separated values."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(f"x{column + 1}" for column in range(drawn.shape[1]))
+    writer.writerows([f"{value:.6g}" for value in row] for row in drawn.tolist())
+    return text.getvalue().encode()
+
+
+def _scattered(drawn: Tensor) -> bytes:
+    """Points in the plane as a picture."""
+    plot.use_style()
+    ax = plot.latent_map(drawn)
+    ax.set(xlabel="$x_1$", ylabel="$x_2$")
+    return plot.png(ax)
 
 
 class Images(Examples):
     """Images, of a class or of what a prompt says."""
 
-    KIND = "images"
+    KIND, SUFFIXES = "images", (".png",)
     IF_TAKEN = frozenset({"mean", "temperature", "steps", "sampler", "guidance"})
 
     @property
     def options(self) -> set[str]:
         """The names of the options that are heeded."""
-        return super().options | ({"prompt"} if getattr(self.model, "vocab_size", 0) else set())
+        prompted = {"prompt"} if getattr(self.model, "vocab_size", 0) else set()
+        options = super().options | prompted
+        return options if options & GIVEN else options - {"guidance"}
 
     def _draw(self, *, n: int = 64, prompt: str | None = None, **how: Any) -> Tensor:
         if prompt is not None:
@@ -218,13 +278,13 @@ class Images(Examples):
 
     def write(self, drawn: Tensor, out: Path | None) -> None:
         """Write the images (n, c, h, w) as one picture."""
-        typer.echo(f"saved {plot.save_grid(drawn, out or Path('grid.png'))}")
+        typer.echo(f"saved {plot.save_grid(drawn, places.made(out or Path('grid.png')))}")
 
 
 class Pixels(Output):
     """Images of which each token is a pixel."""
 
-    KIND, METHOD = "pixels", "generate"
+    KIND, METHOD, SUFFIXES = "pixels", "generate", Images.SUFFIXES
     ALWAYS = frozenset({"n", "temperature", "top_k", "top_p"})
     IF_TAKEN = frozenset({"steps"})
 

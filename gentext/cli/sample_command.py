@@ -46,4 +46,5 @@ def sample(
     asked |= {"label": label, "steps": steps, "sampler": sampler, "guidance": guidance}
     given = {key: value for key, value in asked.items() if value is not None}
     output = outputs.output_of(trained.load(name, checkpoint))
+    output.check_place(out)
     output.write(output.draw(given, seed), out)

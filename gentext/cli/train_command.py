@@ -43,6 +43,10 @@ def train(
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     config = replace(config, seed=seed, **settings)
     config = replace(config, warmup=min(config.warmup, config.steps // 5))
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        where = f" ({data.source})" if data.source else ""
+        typer.echo(f"training on {data.name}{where}, {len(data.train[0])} examples", err=True)
     try:
         history = fit(model, data, config, out=out, resume=resume, recipe=name)
     except KeyboardInterrupt as stop:
@@ -51,7 +55,7 @@ def train(
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    if os.environ.get("RANK", "0") == "0":
+    if first:
         last = history.loss[-100:]
         typer.echo(
             f"{config.steps} steps in {history.seconds:.0f} s; loss {sum(last) / len(last):.4g} "

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 
 class TrainingData(NamedTuple):
-    """What the data were: name, shape of an example, of the image whose pixels are tokens, ..."""
+    """What the data were: name, shape of an example, of the image whose pixels are tokens, ...
+
+    ``train`` is how many there were for training.
+    """
 
     name: str | None = None
     shape: tuple[int, ...] = ()
     image_shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     levels: int | None = None
+    train: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +54,8 @@ class Trained:
         """``data``; raises ValueError where the file does not say what is ``wanted`` of them."""
         if self.data is None:
             raise ValueError(
-                f"{self.file} does not say {wanted}; write it once more by "
-                "gentext.checkpoint.save(path, model, data=dataset)"
+                f"{self.file} does not say {wanted}; train it anew by `gentext train`, or write "
+                "it once more in Python: gentext.checkpoint.save(path, model, data=dataset)"
             )
         return self.data
 
@@ -68,7 +72,13 @@ def load(name: str, checkpoint: Path | None = None) -> Trained:
     from gentext.training import checkpoint as files
 
     file = _bundled(name) if checkpoint is None else _inside(checkpoint)
-    model, header = files.load(file), files.info(file)
+    header = files.info(file)
+    if header["arguments"] is None:
+        raise ValueError(
+            f"{file} holds a model built from networks of its maker, which the command line does "
+            "not know; use it in Python"
+        )
+    model = files.load(file)
     if header["recipe"] not in (None, name):
         made = header["recipe"]
         raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")
@@ -84,15 +94,16 @@ def load(name: str, checkpoint: Path | None = None) -> Trained:
 
 def _bundled(name: str) -> Path:
     """The file of the zoo."""
-    from gentext import zoo
+    from gentext import recipes, zoo
+    from gentext.core import chosen
 
-    try:
-        return zoo.path(name)
-    except ValueError as unknown:
+    if name in recipes.RECIPES and name not in zoo.names():
         raise ValueError(
-            f"no trained weights of {name!r} come with gentext; train it and pass "
-            f"--checkpoint FILE ({unknown})"
-        ) from unknown
+            f"no trained weights of {name!r} come with gentext; train it by "
+            f"`gentext train {name}` and give --checkpoint {Path('runs') / name}"
+        )
+    chosen("experiment", name, {*zoo.names(), *recipes.RECIPES}, "`gentext list`")
+    return zoo.path(name)
 
 
 def _inside(checkpoint: Path) -> Path:

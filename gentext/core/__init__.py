@@ -8,9 +8,12 @@ from gentext.core.capabilities import (
     Density,
     Encodes,
     Generates,
+    PassesOn,
     PseudoDensity,
     Samples,
     Translates,
+    heeded,
+    sample_options,
 )
 from gentext.core.checks import (
     at_hand,

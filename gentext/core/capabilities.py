@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Collection
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -19,6 +22,26 @@ class Samples(Protocol):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Batch:
         """``n`` fresh examples, the same for a ``generator`` in the same state."""
+
+
+@runtime_checkable
+class PassesOn(Protocol):
+    """Hands options of ``sample`` on to what is inside, and says which."""
+
+    @property
+    def sample_options(self) -> Collection[str]:
+        """The names of all options that ``sample`` heeds."""
+
+
+def heeded(model: Samples, *inside: Samples) -> tuple[str, ...]:
+    """The names of the options of ``sample``, of ``model`` and of those ``inside`` it."""
+    own = tuple(inspect.signature(model.sample).parameters)
+    return tuple(dict.fromkeys(chain(own, *map(sample_options, inside))))
+
+
+def sample_options(model: Samples) -> Collection[str]:
+    """The names of all options that ``sample`` of a model heeds."""
+    return model.sample_options if isinstance(model, PassesOn) else heeded(model)
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import difflib
 import math
 import operator
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,21 +28,36 @@ BOUNDS = {
     "at most": operator.le,
     "below": operator.lt,
 }
+FEW = 12  # names that an error lists
 
 
-def chosen(kind: str, name: Any, table: Collection[str]) -> Any:
+def chosen(kind: str, name: Any, table: Collection[str], where: str = "") -> Any:
     """What ``table`` holds under ``name``, or the name itself where the table is a mere list.
 
-    Raises ValueError for a name that is not there, with all that are and the nearest of them.
+    Raises ValueError for a name that is not there, with the nearest that are, and with all of them
+    where they are few; ``where`` says how to see a longer table, such as "`gentext list`".
     """
     if not isinstance(table, Collection):
         raise ValueError(f"got a table of type {type(table).__name__}; give the names there are")
     if isinstance(name, str) and name in table:
         return table[name] if isinstance(table, Mapping) else name
-    near = difflib.get_close_matches(name, table, 1) if isinstance(name, str) else []
-    meant = f"did you mean {near[0]!r}? " if near else ""
-    there = f"choose one of {', '.join(map(str, table))}" if table else "there are none"
-    raise ValueError(f"unknown {kind} {name!r}: {meant}{there}")
+    near = _nearest(name, table, 1 if len(table) <= FEW else 3) if isinstance(name, str) else []
+    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"unknown {kind} {name!r}: {meant}{_there(table, where)}")
+
+
+def _nearest(name: str, table: Collection[str], n: int) -> list[str]:
+    """Up to ``n`` names that are spelt alike, or else that begin or end with ``name``."""
+    parts = (known for known in table if name and (known.startswith(name) or known.endswith(name)))
+    return difflib.get_close_matches(name, table, n) or [*islice(parts, n if n > 1 else 0)]
+
+
+def _there(table: Collection[str], where: str) -> str:
+    """What there is to choose from."""
+    if len(table) <= FEW:
+        return f"choose one of {', '.join(map(str, table))}" if table else "there are none"
+    some = f"there are {len(table)}, such as {', '.join(map(str, islice(table, 3)))}"
+    return f"see {where} for all {len(table)}" if where else some
 
 
 def check_count(name: str, number: Any, least: int = 1) -> None:

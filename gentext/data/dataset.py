@@ -228,7 +228,7 @@ def _source(name: str) -> Source:
     """The entry of a data set; ValueError for unknown names and for those of texts."""
     if name in sources.names(sources.TEXTS):
         raise ValueError(f"{name!r} is a text: load it by gentext.text.load({name!r})")
-    return SOURCES[chosen("data set", name, names())]
+    return SOURCES[chosen("data set", name, names(), "`gentext data list`")]
 
 
 def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:

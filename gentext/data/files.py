@@ -115,9 +115,9 @@ def how_to_get(name: str) -> str:
         )
     return (
         f"the full {source.title} ({source.full} images, {archive.megabytes:.1f} MB to download, "
-        f"licence {source.licence}) is not on this machine: download it by load({name!r}, "
-        f"full=True, download=True) or `gentext data fetch {name}`, or put {_file_names(name)} "
-        f"into $GENTEXT_DATA/{name}/"
+        f"licence {source.licence}) is not on this machine: download it by `gentext data "
+        f"fetch {name}` (in Python load({name!r}, full=True, download=True)), or put "
+        f"{_file_names(name)} into $GENTEXT_DATA/{name}/"
     )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from gentext.core import (
     check_finite,
     check_shape,
     chosen,
+    heeded,
     in_evaluation,
     normal_like,
     stratified,
@@ -165,6 +167,12 @@ class FlowMatching(Model):
     ) -> Batch:
         """``n`` draws, of the classes ``y`` or else of all; ``how`` as in ``decode``."""
         return self.decode(self._noise(n, generator), y, **how)
+
+    @property
+    def sample_options(self) -> tuple[str, ...]:
+        """The names of what ``sample`` heeds: its own arguments and those of ``decode``."""
+        _, _, *options = signature(self.decode).parameters  # after eps and y
+        return (*heeded(self), *options)
 
     @torch.no_grad()
     def trajectory(

@@ -17,14 +17,21 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
-from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from gentext.core import Density, Model, at_least_single, check_examples, evaluating, if_given
+from gentext.core import (
+    Density,
+    Model,
+    at_least_single,
+    check_examples,
+    evaluating,
+    heeded,
+    if_given,
+)
 from gentext.core.contract import keep_contract
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
@@ -209,8 +216,7 @@ class LatentDiffusion(Model):
     @property
     def sample_options(self) -> tuple[str, ...]:
         """The names of what ``sample`` heeds: its own arguments and those of the diffusion."""
-        methods = (self.sample, self.diffusion.sample)
-        return tuple({name: None for method in methods for name in signature(method).parameters})
+        return heeded(self, self.diffusion)
 
     @torch.no_grad()
     def trajectory(

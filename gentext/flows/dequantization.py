@@ -28,6 +28,7 @@ from gentext.core import (
     check_shape,
     chosen,
     grey_levels,
+    heeded,
     if_given,
     in_evaluation,
     normal_like,
@@ -176,6 +177,11 @@ class Dequantized(Model):
     ) -> Batch:
         """``n`` images, of the levels of the data; ``how`` as in ``sample`` of the density."""
         return self.to_data(self.density.sample(n, *if_given(y), generator=generator, **how))
+
+    @property
+    def sample_options(self) -> tuple[str, ...]:
+        """The names of what ``sample`` heeds: its own arguments and those of the density."""
+        return heeded(self, self.density)
 
     def encode(self, x: Batch, y: Tensor | None = None, **how: Any) -> Tensor:
         """The code of the middle of each grey level."""

@@ -52,13 +52,12 @@ def build(name: str, budget: str | None = None, *, full_data: bool = False) -> E
     Raises ValueError for a name or a budget that is unknown, and for ``full_data`` where there are
     no more data than come with gentext.
     """
-    recipe = chosen("recipe", name, RECIPES)
+    recipe = chosen("recipe", name, RECIPES, "`gentext list`")
     if not full_data:
         return recipe(budget)
     if not takes_full_data(name):
         raise ValueError(
-            f"there are no more data for {name} than come with gentext; leave out full_data "
-            "(--full-data)"
+            f"there are no more data for {name} than come with gentext; leave out full_data=True"
         )
     return recipe(budget, full_data=True)
 

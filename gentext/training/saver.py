@@ -42,8 +42,8 @@ class Saver:
             return
         if not resume:
             raise ValueError(
-                f"{self.file.parent} already holds a checkpoint; resume it (resume=True, "
-                "--resume), choose another folder, or delete it"
+                f"{self.file.parent} already holds a checkpoint; resume it (resume=True), "
+                "choose another folder, or delete it"
             )
         header, tensors = checkpoint.read(self.file)
         self._check_same(run, header)

@@ -57,7 +57,7 @@ def tokenizer_of(path: str | os.PathLike[str]) -> Tokenizer:
 
 def path(name: str) -> Path:
     """The checkpoint file of ``name``; ``ValueError`` if there is none."""
-    return FOLDER / f"{chosen('weights', name, names())}{checkpoint.SUFFIX}"
+    return FOLDER / f"{chosen('weights', name, names(), '`gentext list`')}{checkpoint.SUFFIX}"
 
 
 keep_contract(globals())

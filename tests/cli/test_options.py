@@ -62,3 +62,26 @@ def test_shared_options_read_alike_in_every_help():
 def test_options_that_are_typer_s_are_of_typer():
     kinds = (typer.models.OptionInfo, typer.models.ArgumentInfo)
     assert all(isinstance(typer_of(value), kinds) for value in declared().values())
+
+
+def test_a_tilde_is_the_home_of_the_reader(monkeypatch, tmp_path):
+    """Also in ``--out=~/runs``, where no shell replaces it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert run("train", "tiny", "--steps", 1, "--out=~/runs").exit_code == 0
+    file = tmp_path / "home" / "runs" / "checkpoint.safetensors"
+    assert file.is_file()
+    for place in ("~/runs", "~/runs/checkpoint.safetensors"):
+        asked = ("sample", "tiny", "--n", 1, f"--checkpoint={place}", "--out=~/pictures/a.png")
+        assert run(*asked).exit_code == 0
+    assert (tmp_path / "home" / "pictures" / "a.png").is_file()
+    refused = run("sample", "tiny", "--checkpoint", "~nobody-of-that-name/runs")
+    assert refused.exit_code == 2
+    assert "there is no checkpoint ~nobody-of-that-name/runs" in refused.text
+
+
+def test_a_prompt_of_a_console_that_is_not_utf_8_is_read():
+    """Python then keeps the bytes that it cannot read as surrogates."""
+    kept = "春".encode().decode("ascii", "surrogateescape")
+    read = typer_of(options.Prompt).parser
+    assert (read(kept), read("春"), read("a\nb")) == ("春", "春", "a\nb")

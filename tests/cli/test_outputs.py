@@ -11,7 +11,9 @@ from PIL import Image
 from gentext import checkpoint, plot, recipes, zoo
 from gentext.cli import outputs
 from gentext.cli.trained import Trained, TrainingData
-from gentext.data import prepared
+from gentext.data import Dataset, prepared
+from gentext.flows.flow import NSF
+from gentext.latent.vae import VAE
 from gentext.sequences.recurrent import RecurrentLM
 from gentext.tokens.completion import complete
 from gentext.tokens.tokenizer import CharTokenizer, rows
@@ -72,6 +74,35 @@ def test_a_density_of_tables_writes_rows_that_can_be_read_again(tmp_path):
     assert "makes rows and takes no --mean" in refused.text
 
 
+def test_points_in_the_plane_become_a_picture(tmp_path):
+    model, dataset, _ = recipes.nsf_moons("quick")
+    file = keep(tmp_path / "m.safetensors", model, dataset)
+    asked = ("sample", "nsf_moons", "--checkpoint", file, "--n", 5, "--out")
+    assert run(*asked, "new/points.png").text == "saved new/points.png"
+    with Image.open("new/points.png") as picture:
+        assert min(picture.size) > 100
+    wide = keep(tmp_path / "s.safetensors", NSF(features=3), three_columns())
+    refused = run("sample", "table", "--checkpoint", wide, "--out", "points.png")
+    assert refused.exit_code == 2
+    assert "only points in the plane make a picture; give --out points.csv" in refused.text
+    assert not Path("points.png").exists()
+
+
+def three_columns():
+    """A table of three columns."""
+    x = torch.zeros(4, 3)
+    return Dataset(name="table", train=(x,), test=(x,), shape=(3,))
+
+
+def test_a_place_is_refused_before_anything_is_drawn(trained, monkeypatch):
+    monkeypatch.setattr(VAE, "sample", lambda *_, **__: pytest.fail("this takes minutes"))
+    Path("there").mkdir()
+    for out, said in (("there", "is a folder"), ("a.jpg", "does not end in .png")):
+        refused = run("sample", "tiny", "--checkpoint", trained, "--out", out)
+        assert refused.exit_code == 2
+        assert said in refused.text
+
+
 def test_a_gan_of_points_writes_rows(tmp_path):
     model = recipes.gan_gaussians("quick")[0]
     file = checkpoint.save(tmp_path / "m.safetensors", model)
@@ -114,7 +145,7 @@ def test_a_diffusion_draws_a_class_in_steps_past_the_label(tmp_path):
     for given, said in (
         (("--label", "Hat"), "no class 'Hat'; choose one of T-shirt"),
         (("--label", "10"), "no class '10'"),
-        (("--guidance", 2), "guidance needs labels"),
+        (("--guidance", 2), "give --label, or leave it out"),
         (("--steps", 2000), "2000 steps"),
         (("--mean",), "takes no --mean"),
     ):
@@ -144,7 +175,7 @@ def test_a_picture_is_drawn_of_its_name(tmp_path):
     assert run(*asked, "--steps", 2).text == "saved grid.png"
     for given, said in (
         (("--prompt", "xylograph"), "'xylograph'"),
-        (("--guidance", 2), "guidance needs labels or prompts"),
+        (("--guidance", 2), "give --prompt, or leave it out"),
         (("--label", "3"), "takes no --label"),
         (("--temperature", 0.5), "takes no --temperature"),
     ):
@@ -183,6 +214,10 @@ def test_masked_tokens_are_filled_in_so_many_steps(tmp_path):
     seeded = torch.Generator().manual_seed(3)
     wanted = complete(model, dataset.tokenizer, "春", prepared.POEM - 1, generator=seeded, steps=5)
     assert written[1] == " ".join(wanted.split())
+    refused = run(*asked, "--length", prepared.POEM)
+    assert f"writes {prepared.POEM - 1} tokens at most" in refused.text
+    refused = run(*asked[:4], "--prompt", "春" * prepared.POEM)
+    assert f"goes on from {prepared.POEM - 1} at most" in refused.text
     model, dataset, _ = recipes.masked_diffusion_digits("quick")
     file = keep(tmp_path / "d.safetensors", model.eval(), dataset)
     asked = ("sample", "masked_diffusion_digits", "--checkpoint", file, "--n", 2)
@@ -191,6 +226,42 @@ def test_masked_tokens_are_filled_in_so_many_steps(tmp_path):
     tokens = model.generate(empty, 64, steps=4, generator=seeded)
     plot.save_grid((tokens / 16).view(2, 1, 8, 8), tmp_path / "wanted.png")
     assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"), [("score_digits", {"sampler": "ddim"}), ("flow_matching_digits", {})]
+)
+def test_images_of_a_density_inside_are_drawn_in_so_many_steps(tmp_path, name, ways):
+    model = recipes.build(name, "quick")[0].eval()
+    file = checkpoint.save(tmp_path / "s.safetensors", model)
+    given = [part for key, value in ways.items() for part in (f"--{key}", value)]
+    drawn = run("sample", name, "--checkpoint", file, "--n", 2, "--steps", 3, *given)
+    assert drawn.text == "saved grid.png"
+    wanted = model.sample(2, steps=3, generator=torch.Generator().manual_seed(0), **ways)
+    plot.save_grid(wanted, tmp_path / "wanted.png")
+    assert Image.open("grid.png").tobytes() == Image.open(tmp_path / "wanted.png").tobytes()
+
+
+@pytest.mark.parametrize("begun", [1, 255, 256, 300])
+def test_the_length_is_that_of_what_is_new(poet_without_end, begun):
+    """However long the prompt is, by default 256 where there is no context."""
+    model, reader, file = poet_without_end
+    prompt = "春" * begun
+    asked = ("sample", "poet", "--checkpoint", file, "--prompt", prompt)
+    for given, n in (((), 256), (("--length", 3), 3)):
+        wanted = complete(model, reader, prompt, n, generator=torch.Generator().manual_seed(0))
+        assert len(wanted) == begun + n
+        assert run(*asked, *given).text == wanted
+
+
+@pytest.fixture
+def poet_without_end(tmp_path):
+    """A network that writes on for ever."""
+    reader = CharTokenizer("春夏秋冬")
+    model = RecurrentLM(vocab_size=reader.size, hidden=4).eval()
+    with torch.no_grad():
+        model.head.bias[:4] = -99.0  # of the tokens that are no characters, the end among them
+    return model, reader, checkpoint.save(tmp_path / "p.safetensors", model, tokenizer=reader)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
@@ -253,6 +324,9 @@ def test_tokens_that_are_no_pixels_are_not_shown(real_zoo, tmp_path):
         ("gpt_digits", outputs.Pixels, "n temperature top_k top_p"),
         ("nsf_moons", outputs.Rows, "n temperature"),
         ("score_moons", outputs.Rows, "n sampler steps"),
+        ("score_digits", outputs.Images, "n sampler steps"),
+        ("flow_matching_checkerboard", outputs.Rows, "n steps"),
+        ("flow_matching_digits", outputs.Images, "n steps"),
         ("gan_fashion", outputs.Images, "n temperature"),
         ("conditional_vae_fashion", outputs.Images, "label mean n"),
         ("diffusion_fashion", outputs.Images, "guidance label n sampler steps"),

@@ -52,10 +52,8 @@ def test_a_translator_translates(tmp_path):
     ("options", "message"),
     [
         (("--prompt", "春x"), "'x' at place 1"),
-        (("--temperature", -1), "temperature=-1.0"),
-        (("--top-p", 0), "top_p=0.0"),
-        (("--top-p", 1.5), "top_p=1.5"),
-        (("--top-k", 0), "top_k=0"),
+        (("--steps", 4), "makes texts and takes no --steps"),
+        (("--out", "poem.png"), "--out poem.png does not end in .txt or .md, as texts do"),
     ],
 )
 def test_what_cannot_be_written_is_said_in_one_line(poet, options, message):
@@ -68,8 +66,11 @@ def test_what_cannot_be_written_is_said_in_one_line(poet, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--prompt", "abab"), "5 tokens with its end, but this model reads at most 4"),
-        (("--prompt", "a", "--length", 5), "length must be 1 to 4"),
+        (("--prompt", "abab"), "5 tokens with its end, but tiny_translator reads at most 4"),
+        (
+            ("--prompt", "a", "--length", 5),
+            "got --length 5, but tiny_translator writes 4 tokens at most",
+        ),
         (("--prompt", "a", "--n", 2), "makes translations and takes no --n"),
         (("--prompt", "a", "--temperature", 0.5), "takes no --temperature"),
         (("--prompt", ""), "nothing to translate"),
@@ -90,7 +91,10 @@ def test_a_prompt_longer_than_the_context_is_refused(tmp_path):
     file = checkpoint.save(tmp_path / "g.safetensors", model, tokenizer=dataset.tokenizer)
     refused = run("sample", "tiny_text", "--checkpoint", file, "--prompt", POEM[:8])
     assert refused.exit_code == 2
-    assert "got 8 tokens, but this model reads at most 7" in refused.text
+    assert (
+        "the --prompt has 8 tokens, but tiny_text goes on from 7 at most; give only its end"
+        in refused.text
+    )
     written = run("sample", "tiny_text", "--checkpoint", file, "--prompt", POEM[:7])
     assert written.exit_code == 0
     assert len(written.text) <= 8

@@ -40,6 +40,12 @@ def test_train_takes_its_options():
     assert header["training"]["config"].items() >= {**expected, "warmup": 1}.items()
 
 
+def test_it_says_on_which_data_it_trains():
+    _, digits, _ = tiny()
+    shown = run("train", "tiny", "--steps", 1)
+    assert shown.stderr.splitlines()[0] == f"training on digits ({digits.source}), 1257 examples"
+
+
 @pytest.mark.parametrize(("budget", "steps"), [("quick", 30), ("full", 60)])
 def test_the_budget_sets_the_steps(budget, steps):
     assert f"{steps} steps in" in run("train", "tiny", "--budget", budget).text
@@ -48,7 +54,7 @@ def test_the_budget_sets_the_steps(budget, steps):
 def test_train_resumes_when_asked_and_overwrites_nothing(trained):
     again = run("train", "tiny", "--steps", 20, "--out", trained)
     assert again.exit_code == 2
-    assert "already holds a checkpoint; resume it (resume=True, --resume)" in again.text
+    assert "already holds a checkpoint; resume it (--resume)" in again.text
     assert run("train", "tiny", "--steps", 20, "--out", trained, "--resume").exit_code == 0
     other = run("train", "tiny", "--steps", 20, "--out", trained, "--resume", "--seed", 1)
     assert other.exit_code == 2

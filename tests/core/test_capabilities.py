@@ -41,3 +41,21 @@ def test_a_model_has_the_capabilities_that_can_be_computed(name):
     make, expected = MODELS[name]
     model = make()
     assert {p for p in PROTOCOLS if isinstance(model, getattr(core, p))} == set(expected.split())
+
+
+def test_options_of_sampling_are_its_own_and_those_of_what_it_hands_them_to():
+    class Inner:
+        def sample(self, n, *, steps=1, generator=None):
+            """Takes steps."""
+
+    class Outer(Inner):
+        def sample(self, n, *, mean=False, generator=None, **how):
+            """Takes what is taken inside."""
+
+        @property
+        def sample_options(self):
+            return core.heeded(self, Inner())
+
+    assert core.sample_options(Inner()) == ("n", "steps", "generator")
+    assert core.sample_options(Outer()) == ("n", "mean", "generator", "how", "steps")
+    assert core.heeded(Inner(), Outer()) == ("n", "steps", "generator", "mean", "how")

@@ -37,6 +37,31 @@ def test_an_unknown_name_is_told_all_and_the_nearest(table):
     refused("unknown schedule 'x': choose one of cosine, linear", chosen, "schedule", "x", table)
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("gpt_e", "did you mean 'gpt_d' or 'gpt_c' or 'gpt_b'? "),
+        ("gpt", "did you mean 'gpt_d' or 'gpt_c' or 'gpt_b'? "),
+        ("bert_large_c", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_of_many_names_only_the_nearest_are_told(name, near):
+    table = [f"{kind}_{data}" for kind in ("gpt", "vae", "gan") for data in "abcde"]
+    table.remove("gpt_e")
+    unknown = f"unknown recipe {name!r}: {near}"
+    refused(f"{unknown}see `list` for all 14", chosen, "recipe", name, table, "`list`")
+    some = "there are 14, such as gpt_a, gpt_b, gpt_c"
+    refused(f"{unknown}{some}", chosen, "recipe", name, table)
+
+
+def test_the_end_of_a_long_name_is_told_as_well():
+    table = [f"autoregressive_{letter}" for letter in "abcdefghijklm"]
+    refused("did you mean 'autoregressive_a' or", chosen, "recipe", "auto", table)
+    refused("did you mean 'autoregressive_m'? ", chosen, "recipe", "_m", table)
+
+
 @pytest.mark.parametrize("name", [None, 3, ("cosine",), ["cosine"]])
 def test_what_is_no_name_is_unknown(name):
     refused(f"unknown schedule {name!r}: choose one of", chosen, "schedule", name, TABLE)

@@ -5,6 +5,7 @@ import io
 import re
 import sys
 from html.parser import HTMLParser
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -160,7 +161,7 @@ def test_live_without_a_kernel_is_the_figure_of_the_start():
 @pytest.fixture
 def _kernel(monkeypatch):
     class Shell:
-        kernel = object()
+        kernel = MagicMock()  # with which ipywidgets 7 speaks as soon as it is imported
 
     ipython = pytest.importorskip("IPython")
     monkeypatch.setattr(ipython, "get_ipython", Shell)

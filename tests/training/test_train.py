@@ -9,6 +9,7 @@ import math
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -125,10 +126,17 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bits(tmp_path):
     assert os.listdir(tmp_path) == [NAME]
 
 
+def free_port():
+    """A port that nobody uses; torch 2.4 does not look for one itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def test_two_processes_agree_with_each_other_and_with_one(tmp_path):
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launcher += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
+    launcher += ["--dynamo_backend", "no", "--main_process_port", free_port()]
     one, two = (json.loads(line) for line in run_script("processes", tmp_path, *launcher))
     for name in ("denoiser", "resumed", "duel"):
         assert one[name] == two[name], name
