@@ -37,3 +37,4 @@ from gentext.core.draws import (
 )
 from gentext.core.model import Model
 from gentext.core.modes import at_least_single, evaluating, plain_precision
+from gentext.core.wrapped import bare

@@ -1,6 +1,7 @@
 """Small models, data and interruptions that the tests of training share."""
 
 import hashlib
+import itertools
 import math
 
 import pytest
@@ -135,8 +136,21 @@ def interrupt_at(step):
     return observer
 
 
+def broken_in(step, model, error=MemoryError):
+    """The model, whose loss fails in the middle of a step, counted from 1."""
+    loss, calls = model.loss, itertools.count(1)
+
+    def breaking(*batch):
+        if next(calls) == step:
+            raise error
+        return loss(*batch)
+
+    model.loss = breaking
+    return model
+
+
 def interrupted(step, folder, data=None, config=CONFIG, make=Denoiser):
-    """A training saved every 4 steps and stopped in the middle of ``step``."""
+    """A training saved every 4 steps that broke in the middle of ``step``."""
     data = (examples(),) if data is None else data
-    with pytest.raises(KeyboardInterrupt):
-        fit(seeded(make), data, config, out=folder, observers=[interrupt_at(step)], **QUIET)
+    with pytest.raises(MemoryError):
+        fit(broken_in(step, seeded(make)), data, config, out=folder, **QUIET)

@@ -164,6 +164,6 @@ def test_the_place_of_everything_in_the_file_stays(tmp_path):
     places |= {"training/losses/loss", "training/random/cpu", *Denoiser().state_dict()}
     assert {place for place in tensors if "random" not in place or "cpu" in place} == places
     assert header["step"] == 8
-    kept = {"config", "processes", "device", "data", "scaler", "seconds"}
+    kept = {"config", "processes", "device", "data", "scaler", "seconds", "begun"}
     assert header["training"].keys() == kept
     assert header["settings"] == {"width": 8, "noise": 0.1}

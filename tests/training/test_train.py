@@ -24,7 +24,6 @@ from models_to_train import (
     Line,
     digest,
     examples,
-    interrupt_at,
     interrupted,
     regression,
     seeded,
@@ -79,16 +78,6 @@ def test_losses_are_looked_at_only_now_and_then(monkeypatch):
     assert len(history.loss) == 40
 
 
-def test_progress_shows_loss_and_rate(capsys):
-    fit(seeded(Denoiser), (examples(),), TrainConfig(steps=5))
-    shown = capsys.readouterr().err
-    assert "5/5" in shown
-    assert "loss 0." in shown
-    assert "items/s" in shown
-    fit(seeded(Denoiser), (examples(),), TrainConfig(steps=5), progress=False)
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize("how", ["loss", "gradient"])
 @pytest.mark.parametrize("at", [9, 12])
 def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path, at, how):
@@ -97,8 +86,7 @@ def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path, at,
     assert checkpoint.info(tmp_path / NAME)["step"] == 8
     kept = checkpoint.load(tmp_path / NAME, model=Fragile(at=at, how=how))
     good = seeded(Denoiser)
-    with pytest.raises(KeyboardInterrupt):
-        fit(good, (examples(),), CONFIG, observers=[interrupt_at(9)], out=tmp_path / "g", **QUIET)
+    interrupted(9, tmp_path / "g")
     checkpoint.load(tmp_path / "g" / NAME, model=good)
     assert digest(kept) == digest(good)
 
