@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from models_to_train import CONFIG, QUIET, Denoiser, digest, examples, seeded, stream
+from torch.utils.data import TensorDataset
 
 from gentext.training.batches import Share, endless_batches, epoch_batches, fingerprint, mix
 from gentext.training.config import TrainConfig
@@ -95,8 +96,24 @@ NAN = examples().index_fill(0, torch.tensor([7]), math.nan)
         ((NAN.nan_to_num(nan=-math.inf),), "NaN or infinite"),
         ((examples(), "labels"), "Tensor, str"),
         ((torch.tensor(1.0),), r"shape \(n, \.\.\.\)"),
+        ((examples().numpy(),), r"tuple of ndarray.*torch\.from_numpy"),
         (5, "cannot train on a int"),
         ([], "no batch"),
+        (examples().numpy(), r"cannot train on a ndarray; .*torch\.from_numpy"),
+        ({"x": examples()}, "cannot train on a dict; give a data set, a tuple of tensors"),
+        ("data.csv", "cannot train on a str"),
+        (TensorDataset(examples()), "cannot train on a TensorDataset; .* such as a DataLoader"),
+        ([{"x": examples()}], "a batch that is a dict of Tensor; give a tensor or a tuple of ten"),
+        (({"x": x} for x in [examples()]), "a batch that is a dict of Tensor"),
+        ([(examples(), [1, 2])], "a batch that is a tuple of Tensor, list"),
+        ([(examples().numpy(),)], "a batch that is a tuple of ndarray"),
+        ([[0.5, 0.5]], "a batch that is a list of float, float"),
+        ([5], "a batch that is a int; give"),
+        ([examples(4), examples(0)], r"got a batch of \(0, 3\); give tensors of one length, 1 or"),
+        ([(examples(4), examples(3))], r"got a batch of \(4, 3\), \(3, 3\)"),
+        ([()], "got a batch of no tensors"),
+        ([torch.tensor(1.0)], r"got a batch of \(\)"),
+        ([examples().double()], "of the batches is float64 and the model float32"),
     ],
 )
 def test_unusable_data_is_refused(data, message, tmp_path):
@@ -172,3 +189,13 @@ def test_seeds_are_mixed_from_all_parts():
     assert len(set(seeds)) == len(seeds)
     assert mix("order", 1, 2) == mix("order", 1, 2)
     assert all(0 <= seed < 2**56 for seed in seeds)
+
+
+def test_what_was_computed_in_inference_mode_can_be_trained_on():
+    with torch.inference_mode():
+        batches = list(examples(32).split(16))
+    models = [seeded(Denoiser) for _ in range(2)]
+    for model, data in zip(models, (batches, [b.clone() for b in batches]), strict=True):
+        fit(model, data, TrainConfig(steps=2), **QUIET)
+    fit(seeded(Denoiser), (torch.cat(batches),), TrainConfig(steps=1), **QUIET)
+    assert digest(models[0]) == digest(models[1])
