@@ -70,7 +70,12 @@ class Progress:
             kind = tqdm if self.live else text
             layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps{postfix}"
             self.bar = kind(
-                total=self.steps, initial=self.first, leave=not self.live, bar_format=layout
+                total=self.steps,
+                initial=self.first,
+                leave=not self.live,
+                mininterval=0,  # it is told only now and then
+                miniters=1,
+                bar_format=layout,
             )
 
     def _due(self, expected: float, step: int) -> bool:

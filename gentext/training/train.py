@@ -66,7 +66,7 @@ def fit(
     KeyboardInterrupt after the step, with the model as good as it is; a second one at once.
     """
     inner = bare(model)
-    _check(inner, observers)
+    _check(inner)
     processes = surroundings(inner)
     home = next((p.device for p in inner.parameters()), processes.device)
     with keeping_random_state(processes.device):
@@ -83,7 +83,7 @@ def fit(
     return run.history
 
 
-def _check(model: Model, observers: Any) -> None:
+def _check(model: Model) -> None:
     """Raise ValueError for what training cannot begin with."""
     if not torch.is_grad_enabled():
         raise ValueError(
@@ -91,8 +91,6 @@ def _check(model: Model, observers: Any) -> None:
         )
     if any(p.is_inference() for p in model.parameters()):
         raise ValueError("the model was built in torch.inference_mode; build it outside of it")
-    if callable(observers) or not all(map(callable, observers)):
-        raise ValueError("observers must be a list of functions (step, model)")
 
 
 def _stream(run: Run, source: batches.Source) -> Iterator[tuple[Tensor, ...]]:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import math
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -103,6 +104,14 @@ CONFIG = TrainConfig(
 QUIET = {"progress": False}
 
 
+@pytest.fixture
+def unchecked():
+    """Types are not checked, as outside the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 def seeded(make, seed=0):
     torch.manual_seed(seed)
     return make()
@@ -126,14 +135,6 @@ def digest(model, history=None):
     """All bits of the weights, buffers and losses."""
     content = b"".join(t.numpy().tobytes() for t in model.state_dict().values())
     return hashlib.sha256(content + repr(history and history.losses).encode()).hexdigest()
-
-
-def interrupt_at(step):
-    def observer(now, model):
-        if now == step:
-            raise KeyboardInterrupt
-
-    return observer
 
 
 def broken_in(step, model, error=MemoryError):

@@ -110,12 +110,11 @@ def test_training_without_gradients_is_refused(without):
 # Wrapped models
 
 
+@torch.compiler.set_stance("force_eager")  # the checks of shapes at run time cannot be compiled
 @pytest.mark.parametrize(
     "wrap", [torch.nn.DataParallel, lambda m: torch.compile(m, backend="eager")]
 )
-def test_what_is_inside_a_wrapper_is_trained_and_saved(expected, tmp_path, wrap, monkeypatch):
-    """Without compiling, which the checks of shapes at run time do not allow."""
-    monkeypatch.setattr(torch._dynamo.config, "disable", True)
+def test_what_is_inside_a_wrapper_is_trained_and_saved(expected, tmp_path, wrap):
     model = seeded(Denoiser)
     history = fit(wrap(model), (examples(),), CONFIG, out=tmp_path, **QUIET)
     assert digest(model, history) == expected
