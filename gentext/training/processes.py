@@ -28,7 +28,7 @@ class Processes(Protocol):
     is_main_process: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Alone:
     """The only process."""
 
@@ -57,7 +57,7 @@ def surroundings(model: Model) -> Processes:
             f"{launched} processes were launched and {state.num_processes} are connected; launch "
             "them by accelerate launch or torchrun, with ACCELERATE_USE_CPU=true on CPUs"
         )
-    return state  # type: ignore[no-any-return]
+    return state
 
 
 def device_for(model: Model) -> torch.device:
@@ -97,7 +97,7 @@ def gathered(mine: Tensor, among: Processes) -> Tensor:
         return mine[None]
     from accelerate.utils import gather
 
-    return gather(mine.to(among.device)[None])  # type: ignore[no-any-return]
+    return gather(mine.to(among.device)[None])
 
 
 def unite(model: Model, among: Processes) -> None:

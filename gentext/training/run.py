@@ -234,7 +234,7 @@ def _loss_of(
     """What computes the loss and, in several processes, averages its gradients."""
     compiled = given not in (None, model) and not isinstance(given, SPREAD)
     if compiled and processes.num_processes == 1:
-        return given  # type: ignore[no-any-return]
+        return given
     wrapped = spread(model, processes)
     return torch.compile(wrapped) if config.compile else wrapped
 
