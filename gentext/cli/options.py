@@ -61,6 +61,10 @@ FullData = Annotated[
 TrainSteps = Annotated[
     int | None, typer.Option(min=1, help="Updates of the weights.", show_default="by budget")
 ]
+More = Annotated[
+    int | None,
+    typer.Option(min=1, help="Updates to add to the training in --out.", show_default=False),
+]
 TrainOut = Annotated[
     Path | None,
     typer.Option(parser=_path, metavar="FOLDER", show_default="runs/NAME", help="For the result."),

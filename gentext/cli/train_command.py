@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from gentext.cli import options
 def train(
     name: options.Name,
     steps: options.TrainSteps = None,
+    more: options.More = None,
     out: options.TrainOut = None,
     budget: options.Budget = None,
     seed: options.Seed = 0,
@@ -26,7 +30,8 @@ def train(
 ) -> None:
     """Train an experiment; a folder with its checkpoint results.
 
-    Interrupted? The same command with --resume goes on exactly where it was saved.
+    Interrupted? Ctrl-C saves, and with --resume it goes on exactly where it was saved. Too short?
+    Once it has ended, --more makes it longer: the learning rate rises and falls once again.
 
     Example: gentext train vae_fashion --steps 200 --out runs/first
     """
@@ -36,28 +41,65 @@ def train(
     from gentext.training import saver
     from gentext.training.train import fit
 
-    out = out or Path("runs") / name
+    if more and steps:
+        raise ValueError("give --steps, all there are to be, or --more, those to add")
+    folder, resume = (out or Path("runs") / name).expanduser(), resume or more is not None
     torch.manual_seed(seed)  # of the first weights, which a resumed run may need again
     model, data, config = recipes.build(name, budget, full_data=full_data)
+    goes_on = more or (resume and budget is None and (folder / saver.NAME).is_file())
+    config = saver.config_in(folder) if goes_on else replace(config, seed=seed)
     given = {"steps": steps, "batch_size": batch_size, "lr": lr, "precision": precision}
+    given |= {"seed": seed or None}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    config = replace(config, seed=seed, **settings)
-    config = replace(config, warmup=min(config.warmup, config.steps // 5))
+    config = replace(config, **settings)
+    if more:
+        config = replace(config, steps=config.steps + more)
+    elif not goes_on:
+        config = replace(config, warmup=min(config.warmup, config.steps // 5))
     first = os.environ.get("RANK", "0") == "0"
     if first:
         where = f" ({data.source})" if data.source else ""
         typer.echo(f"training on {data.name}{where}, {len(data.train[0])} examples", err=True)
-    try:
-        history = fit(model, data, config, out=out, resume=resume, recipe=name)
-    except KeyboardInterrupt as stop:
-        typer.secho("Stopped; with --resume it goes on from the last save.", fg="red", err=True)
-        raise typer.Exit(130) from stop
-    finally:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    with _ending_well(folder):
+        history = fit(
+            model,
+            data,
+            config,
+            out=folder,
+            resume=resume,
+            recipe=name,
+            progress=True,
+        )
     if first:
         last = history.loss[-100:]
         typer.echo(
             f"{config.steps} steps in {history.seconds:.0f} s; loss {sum(last) / len(last):.4g} "
-            f"(mean of the last {len(last)} steps); saved {out / saver.NAME}"
+            f"(mean of the last {len(last)} steps); saved {folder / saver.NAME}"
         )
+
+
+@contextmanager
+def _ending_well(folder: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C, or after a request to end, and leave the other processes."""
+    import torch
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        typer.secho(f"Stopped; {_kept(folder)}", fg="red", err=True)
+        raise typer.Exit(130) from stop
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _kept(folder: Path) -> str:
+    """What there is to go on from."""
+    from gentext.training import checkpoint, saver
+
+    if not (folder / saver.NAME).is_file():
+        return "nothing was saved yet."
+    step = checkpoint.info(folder)["step"]
+    return f"{folder / saver.NAME} holds step {step}: with --resume it goes on from there."

@@ -45,3 +45,4 @@ from gentext.core.draws import (
 )
 from gentext.core.model import Model, plain
 from gentext.core.modes import at_least_single, evaluating, in_evaluation, plain_precision
+from gentext.core.wrapped import bare

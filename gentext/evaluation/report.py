@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from gentext.core import (
     Bound,
@@ -25,6 +25,7 @@ from gentext.core import (
     PseudoDensity,
     Samples,
     Translates,
+    bare,
     check_count,
     drawing_from,
     evaluating,
@@ -78,7 +79,7 @@ class Trial:
 
 @torch.no_grad()
 def evaluate(
-    model: Model,
+    model: nn.Module,
     data: Any,
     *,
     seed: int = 0,
@@ -87,6 +88,8 @@ def evaluate(
     features: Model | None = None,
 ) -> Report:
     """What ``model`` can compute of the test examples of ``data``, averaged over them.
+
+    What ``torch.compile``, ``DataParallel`` or ``DDP`` put around it is taken off.
 
     Arguments:
         data: a ``Dataset``, whose ``test`` is not empty.
@@ -108,16 +111,18 @@ def evaluate(
     the data are known, or else by ``mmd``.
 
     Raises:
-        ValueError: ``data`` is no data set or has no test examples, or a number is impossible.
+        ValueError: ``model`` is none of gentext, ``data`` is no data set or has no test examples,
+            or a number is impossible.
     """
+    own = bare(model)
     check_count("k", k, least=0)
     _check_data(data)
-    device = next(model.parameters()).device
+    device = next(own.parameters()).device
     test = tuple(t[:limit].to(device) for t in data.test)
     trial = Trial(data, test, Generator(device).manual_seed(seed), k, features)
-    measure = next((m for kind, m in KINDS.items() if isinstance(model, kind)), of_loss)
-    with evaluating(model):
-        return measure(model, trial)
+    measure = next((m for kind, m in KINDS.items() if isinstance(own, kind)), of_loss)
+    with evaluating(own):
+        return measure(own, trial)
 
 
 def _check_data(data: Any) -> None:

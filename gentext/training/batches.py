@@ -50,7 +50,7 @@ def epoch_batches(
     """
     n = len(tensors[0])
     generator = torch.Generator().manual_seed(mix("order", seed, epoch))
-    order = torch.randperm(n, generator=generator).to(tensors[0].device)
+    order = torch.randperm(n, generator=generator, device="cpu").to(tensors[0].device)
     mine = min(batch_size, n) // share.world
     for first in range(start * mine * share.world, n + 1 - mine * share.world, mine * share.world):
         index = order[first + share.rank * mine :][:mine]
@@ -106,17 +106,19 @@ def training_source(data: Any, model: Model) -> Source:
         source = (source,)
     if isinstance(source, tuple):
         _check_tensors(source)
-        _check_precision(source, model)
+        _check_precision(source, model, "the data")
         model.check(*source)
     elif not isinstance(source, Iterable):
         raise ValueError(
-            f"cannot train on a {type(source).__name__}; give a data set, a tuple of tensors, "
-            "or an iterable of batches"
+            f"cannot train on a {type(source).__name__}; give a data set, a tuple of tensors "
+            "(of arrays by torch.from_numpy), or an iterable of batches such as a DataLoader"
         )
     elif not isinstance(source, Iterator):  # of which the first batch could not be read again
         first = next(_with_own_randomness(source, 0), None)
         if first is not None:
-            model.check(*as_batch(first))
+            batch = as_batch(first)
+            _check_precision(batch, model, "the batches")
+            model.check(*batch)
     return source
 
 
@@ -132,16 +134,22 @@ def mix(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "big")
 
 
-def as_batch(batch: Any) -> tuple[Tensor, ...]:
-    """What a stream gave, as a tuple of tensors; ValueError where it is something else."""
-    if isinstance(batch, Tensor):
-        return (batch,)
+def as_batch(given: Any) -> tuple[Tensor, ...]:
+    """A batch of a stream as the tensors that the loss takes; ValueError where it has others."""
+    batch = (given,) if isinstance(given, Tensor) else given
     if not isinstance(batch, tuple | list) or not all(isinstance(t, Tensor) for t in batch):
+        parts = batch.values() if isinstance(batch, Mapping) else batch
+        parts = parts if isinstance(batch, Mapping | tuple | list) else ()
+        of = f" of {', '.join(type(part).__name__ for part in parts)}" if parts else ""
         raise ValueError(
-            f"got a batch of type {type(batch).__name__}; give a tensor, or a tuple of tensors in "
-            "the order in which the loss takes them"
+            f"got a batch that is a {type(given).__name__}{of}; give a tensor or a tuple of "
+            "tensors, in the order in which the loss takes them"
         )
-    return tuple(batch)
+    sizes = {len(t) if t.ndim else 0 for t in batch}
+    if len(sizes) != 1 or 0 in sizes:
+        shapes = ", ".join(str(tuple(t.shape)) for t in batch) or "no tensors"
+        raise ValueError(f"got a batch of {shapes}; give tensors of one length, 1 or more")
+    return tuple(t.clone() if t.is_inference() else t for t in batch)
 
 
 def _check_kind(source: Any) -> None:
@@ -150,9 +158,7 @@ def _check_kind(source: Any) -> None:
         raise ValueError(f"got the text {source!r} as data; load it: gentext.data.load({source!r})")
     if isinstance(source, np.ndarray):
         raise ValueError("got a NumPy array as data; give a tensor: torch.from_numpy(x).float()")
-    if isinstance(source, Mapping) or (
-        isinstance(source, tuple) and any(isinstance(t, np.ndarray) for t in source)
-    ):
+    if isinstance(source, Mapping):
         raise ValueError(
             f"got data of type {type(source).__name__} that is no tuple of tensors; give "
             "(x,) or (x, y), of NumPy arrays torch.from_numpy(x)"
@@ -162,7 +168,10 @@ def _check_kind(source: Any) -> None:
 def _check_tensors(tensors: tuple[Any, ...]) -> None:
     if not tensors or not all(isinstance(t, Tensor) and t.ndim for t in tensors):
         kinds = ", ".join(type(t).__name__ for t in tensors) or "nothing"
-        raise ValueError(f"cannot train on a tuple of {kinds}; give tensors of shape (n, ...)")
+        raise ValueError(
+            f"cannot train on a tuple of {kinds}; give tensors of shape (n, ...), which "
+            "torch.from_numpy makes of arrays"
+        )
     lengths = [len(t) for t in tensors]
     if 0 in lengths:
         raise ValueError("there are no examples to train on; give at least one")
@@ -176,7 +185,7 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
             )
 
 
-def _check_precision(tensors: tuple[Tensor, ...], model: Model) -> None:
+def _check_precision(tensors: tuple[Tensor, ...], model: Model, what: str) -> None:
     own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float64)
     for place, t in enumerate(tensors):
         if {t.dtype, own} == {torch.float32, torch.float64} or t.dtype == torch.float64 != own:
@@ -185,7 +194,7 @@ def _check_precision(tensors: tuple[Tensor, ...], model: Model) -> None:
             if t.dtype == torch.float64:
                 remedy = "data.float(), or model.double()"
             raise ValueError(
-                f"tensor {place} of the data is {given} and the model {kept}; give {remedy}"
+                f"tensor {place} of {what} is {given} and the model {kept}; give {remedy}"
             )
 
 

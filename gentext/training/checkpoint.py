@@ -1,77 +1,78 @@
 """A trained model in one safetensors file: weights, and a header that says how to rebuild it.
 
-The header is JSON (format version, class, constructor arguments, recipe, metrics, versions); there
-is no pickle, and nothing but a ``Model`` of this package is ever built from what a file says.
-Files are written beside their place and moved there when complete, so that a crash at any moment
-leaves either the old file or the new one.
+The header is JSON (format version, class, constructor arguments, recipe, metrics, versions).
+Nothing but a ``Model`` of this package is ever built from what a file says.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import importlib
 import inspect
 import json
 import os
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors import torch as safetensors_torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gentext.core import Model
+from gentext.core import Model, bare
 from gentext.core.contract import keep_contract
+from gentext.training.storage import FORMAT, SUFFIX, located, read, write
 
-FORMAT = 1
-SUFFIX = ".safetensors"
+__all__ = ["FORMAT", "SUFFIX", "info", "load", "read", "save", "write"]
+
 TRAINING = "training/"  # tensors under this prefix serve only to resume a training
 DATA = ("name", "shape", "image_shape", "classes", "levels")  # what a header says of a data set
-_KEY = "gentext"
 
 
 def save(
     path: str | os.PathLike[str],
-    model: Model,
+    model: nn.Module,
     *,
     recipe: str | None = None,
     dtype: torch.dtype | None = None,
-    step: int | None = None,
-    metrics: dict[str, float] | None = None,
+    step: Any = None,
+    metrics: Mapping[str, Any] | None = None,
     tokenizer: Any = None,
     data: Any = None,
 ) -> Path:
     """Write ``model`` to the safetensors file ``path``, replacing an older one only when complete.
 
-    ``recipe`` is the name of the experiment, ``dtype`` how floating-point weights are stored (such
-    as ``torch.float16`` for half the size; ``load`` gives back the model's own), ``step`` the
-    number of training steps, ``metrics`` what was measured, ``data`` the data set it was trained on
-    and ``tokenizer`` what made the tokens of a model of texts (None: that of ``data``). Raises
-    ``ValueError`` when the place cannot be written.
+    What ``torch.compile``, ``DataParallel`` or ``DDP`` put around it is taken off. ``recipe`` is
+    the name of the experiment, ``dtype`` how floating-point weights are stored (such as
+    ``torch.float16`` for half the size; ``load`` gives back the model's own), ``step`` the number
+    of training steps, ``metrics`` what was measured, ``data`` the data set it was trained on and
+    ``tokenizer`` what made the tokens of a model of texts (None: that of ``data``). Raises
+    ``ValueError`` when the place cannot be written, and for what ``load`` could not read again:
+    what is no ``Model``, and models that were changed after they were built.
     """
-    weights = {name: _stored(tensor, dtype) for name, tensor in unique_weights(model).items()}
-    header = {**describe(model), "recipe": recipe, "step": step, "metrics": metrics or {}}
+    own = bare(model)
+    check_rebuilds(own)
+    measured = {key: float(value) for key, value in (metrics or {}).items()}
+    weights = {name: _stored(tensor, dtype) for name, tensor in unique_weights(own).items()}
+    header = {**describe(own), "recipe": recipe, "metrics": measured}
+    header["step"] = None if step is None else int(step)
     return write(path, weights, {**header, **describe_data(data, tokenizer)})
 
 
-def load(path: str | os.PathLike[str], *, model: Model | None = None) -> Model:
+def load(path: str | os.PathLike[str], *, model: nn.Module | None = None) -> Model:
     """The model in the file ``path``, in evaluation mode and on the CPU.
 
-    With ``model`` (of the class and the sizes in the file) its weights are overwritten where it
-    stands; it is needed for classes outside gentext and for constructors that were given networks.
+    ``path`` may also be the folder of a training. With ``model`` (of the class and the sizes in the
+    file) its weights are overwritten where it stands; it is needed for classes outside gentext and
+    for constructors that were given networks.
     Raises ``ValueError`` when the file is missing, damaged, foreign or does not fit.
     """
-    header, tensors = read(path)
+    file = located(path)
+    header, tensors = read(file)
     if model is None:
-        model = _rebuild(header, Path(path))
+        own = _rebuild(header, file)
     else:
-        check_same_model(model, header, Path(path))
-    restore(model, tensors, Path(path))
-    return model.eval()
+        check_same_model(own := bare(model), header, file)
+    restore(own, tensors, file)
+    return own.eval()
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -85,9 +86,19 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def unique_weights(model: Model) -> dict[str, Tensor]:
-    """Parameters and saved buffers by name; tied weights appear once."""
+    """Parameters and saved buffers by name; tied weights appear once.
+
+    Raises ``ValueError`` where the model holds anything else, such as quantised layers do.
+    """
     saved = model.state_dict(keep_vars=True)
     named = dict([*model.named_parameters(), *model.named_buffers()])
+    known = {id(tensor) for tensor in named.values()}
+    odd = [name for name, value in saved.items() if id(value) not in known]
+    if odd:
+        raise ValueError(
+            f"{_some(odd)} of this {type(model).__name__} can be no part of a checkpoint; save the "
+            "model before it is quantised"
+        )
     return {name: tensor.detach() for name, tensor in named.items() if name in saved}
 
 
@@ -102,6 +113,29 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
+def check_rebuilds(model: Model) -> None:
+    """``ValueError`` if ``load`` would build another model than this one from its arguments.
+
+    Nothing is said of classes outside gentext or of networks as arguments: ``load`` asks for those.
+    """
+    if public_name(type(model)) is None or not _is_plain(model.arguments):
+        return
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                again = type(model)(**_tuples(_as_json(model.arguments)))
+        except RuntimeError:  # a constructor that looks at numbers
+            again = _built(type(model), _as_json(model.arguments))
+    mine, its = ({n: t.shape for n, t in unique_weights(m).items()} for m in (model, again))
+    odd = sorted(n for n in mine.keys() | its.keys() if mine.get(n) != its.get(n))
+    if odd:
+        raise ValueError(
+            f"this {type(model).__name__} was changed after it was built ({_some(odd)}), so no "
+            "checkpoint of it could be loaded; undo the change, or make it in the constructor of "
+            "a class of your own"
+        )
+
+
 def describe_data(data: Any, tokenizer: Any = None) -> dict[str, Any]:
     """The header fields that say what the examples of a data set are, None where it does not say.
 
@@ -114,43 +148,6 @@ def describe_data(data: Any, tokenizer: Any = None) -> dict[str, Any]:
         return {"data": None, "tokenizer": text}
     said = {key: _json_value(getattr(data, key, None)) for key in DATA}
     return {"data": said, "tokenizer": text}
-
-
-def write(path: str | os.PathLike[str], tensors: dict[str, Tensor], header: dict[str, Any]) -> Path:
-    """Write tensors and a JSON header to ``path`` so that a crash leaves the old file or the new.
-
-    Raises ``ValueError`` when the folder cannot be written or has no room.
-    """
-    path = Path(path)
-    tensors = {name: t.detach().to("cpu").contiguous().clone() for name, t in tensors.items()}
-    header = {**header, **_versions(), "format": FORMAT, "checksum": _checksum(tensors)}
-    content = safetensors_torch.save(tensors, {_KEY: json.dumps(header)})
-    # A fixed name: what a killed process left behind is overwritten by the next save.
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        _replace(path, partial, content)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise ValueError(_why_not_written(path, error)) from error
-    return path
-
-
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file that ``write`` wrote; ``ValueError`` for any other."""
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the checkpoint file in it (*{SUFFIX})")
-    if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}; check the path or train it first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        message = f"{path} is damaged or no safetensors file ({error}); fetch or train it again"
-        raise ValueError(message) from error
-    return _header(metadata, tensors, path), tensors
 
 
 def restore(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
@@ -225,13 +222,19 @@ def _rebuild(header: dict[str, Any], path: Path) -> Model:
             f"build the {kind.__name__} yourself and call load(path, model=...)"
         )
     try:
-        model = kind(**_tuples(header["arguments"]))
+        model = _built(kind, header["arguments"])
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be rebuilt by {kind.__name__}(**{header['arguments']}): {error}; "
             "build the model yourself and call load(path, model=...)"
         ) from error
     return model.to(getattr(torch, header["dtype"]))
+
+
+def _built(kind: type[Model], arguments: dict[str, Any]) -> Model:
+    """A model of a class from arguments as JSON has them, on the CPU."""
+    with torch.device("cpu"):
+        return kind(**_tuples(arguments))
 
 
 def public_name(kind: type[Model]) -> str | None:
@@ -257,61 +260,8 @@ def _model_class(name: str, path: Path) -> type[Model]:
     )
 
 
-def _header(metadata: dict[str, str], tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(metadata[_KEY])
-        version, checksum = header["format"], header["checksum"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} was not written by gentext; give a file that gentext.checkpoint.save wrote"
-        ) from error
-    if version > FORMAT:
-        raise ValueError(
-            f"{path} has format {version} (gentext {header.get('gentext')}), this gentext reads "
-            f"up to {FORMAT}; update it with pip install --upgrade gentext"
-        )
-    if checksum != _checksum(tensors):
-        raise ValueError(f"{path} is damaged (its checksum differs); fetch or train it again")
-    return header
-
-
-def _replace(path: Path, partial: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _why_not_written(path: Path, error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left to write {path}; free some or choose another folder"
-    reason = error.strerror or error
-    return f"cannot write {path} ({reason}); choose a folder in which you may write"
-
-
-def _checksum(tensors: dict[str, Tensor]) -> int:
-    total = 0
-    for name in sorted(tensors):
-        total = zlib.crc32(name.encode(), total)
-        # As bytes by way of torch, for numpy knows no bfloat16.
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
-    return total
-
-
 def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-
-def _versions() -> dict[str, str]:
-    from importlib import metadata
-
-    try:
-        own = metadata.version("gentext")
-    except metadata.PackageNotFoundError:  # run from a folder that is not installed
-        own = "unknown"
-    return {"gentext": own, "torch": torch.__version__}
 
 
 def _is_plain(value: Any) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 
-from gentext.core import check_counts, chosen, plain
+from gentext.core import check_count, check_counts, chosen, plain
 from gentext.core.contract import keep_contract
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -20,10 +22,11 @@ PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train.
+    """How to train; numbers of NumPy become Python's.
 
     Arguments:
-        steps: updates of the weights in all; batch_size: examples in each, over all processes.
+        steps: updates of the weights in all; batch_size: examples in each, over all processes, or
+            all there are if these are fewer.
         lr: peak learning rate of AdamW, reached after ``warmup`` steps; schedule: "constant" or
             "cosine" (to zero after the last step); weight_decay: that of AdamW.
         betas: decay of AdamW's averages of the gradient and of its square; games often want a first
@@ -33,7 +36,9 @@ class TrainConfig:
             None for the weights of the last step. It is taken after every step, also after those in
             which the averaged weights stay as they are.
         precision: "no" (float32), "fp16" or "bf16"; compile: whether to use torch.compile.
-        seed: of the data's order and of the noise in the loss; save_every: steps between two saves.
+        seed: of the data's order and of the noise in the loss.
+        save_every: steps between two saves; save_minutes: the longest time between them, in one
+            process (None: any).
     """
 
     steps: int
@@ -49,20 +54,29 @@ class TrainConfig:
     compile: bool = False
     seed: int = 0
     save_every: int = 1000
+    save_minutes: float | None = 10.0
 
     def __post_init__(self) -> None:
         for setting in fields(self):  # of NumPy they could not be saved
             object.__setattr__(self, setting.name, plain(getattr(self, setting.name)))
         check_counts(steps=self.steps, batch_size=self.batch_size, save_every=self.save_every)
-        self._require(0 < self.lr < math.inf, "lr", "above 0")
-        self._require(self.warmup >= 0, "warmup", "at least 0")
-        self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
+        check_count("warmup", self.warmup, 0)
+        whole = isinstance(self.seed, Integral) and not isinstance(self.seed, bool)
+        self._require(whole, "seed", "a whole number")
+        self._require(_is_number(self.lr) and self.lr > 0, "lr", "above 0")
+        valid = _is_number(self.weight_decay) and self.weight_decay >= 0
+        self._require(valid, "weight_decay", "at least 0")
         pair = isinstance(self.betas, Sequence) and len(self.betas) == 2
-        valid = pair and all(0 <= beta < 1 for beta in self.betas)
+        valid = pair and all(_is_number(beta) and 0 <= beta < 1 for beta in self.betas)
         self._require(valid, "betas", "two numbers in [0, 1)")
         object.__setattr__(self, "betas", tuple(self.betas))
-        self._require(self.clip is None or self.clip > 0, "clip", "above 0, or None")
-        self._require(self.ema is None or 0 <= self.ema < 1, "ema", "in [0, 1), or None")
+        for name in ("clip", "save_minutes"):
+            value = getattr(self, name)
+            self._require(
+                value is None or (_is_number(value) and value > 0), name, "above 0, or None"
+            )
+        valid = self.ema is None or (_is_number(self.ema) and 0 <= self.ema < 1)
+        self._require(valid, "ema", "in [0, 1), or None")
         chosen("schedule", self.schedule, SCHEDULES)
         chosen("precision", self.precision, PRECISIONS)
 
@@ -71,11 +85,19 @@ class TrainConfig:
             raise ValueError(f"got {name}={getattr(self, name)!r}; {name} must be {allowed}")
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """The learning rate of update ``step``, counted from 0."""
+def learning_rate(step: int, config: TrainConfig, begun: int = 0) -> float:
+    """The learning rate of update ``step``, counted from 0, by a schedule that began at ``begun``.
+
+    What has begun anew is warmed up again.
+    """
+    step, steps = step - begun, config.steps - begun
     ramp = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    done = max(0, step - config.warmup) / max(1, config.steps - config.warmup)
+    done = max(0, step - config.warmup) / max(1, steps - config.warmup)
     return config.lr * ramp * SCHEDULES[config.schedule](done)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 keep_contract(globals())

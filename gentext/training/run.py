@@ -10,20 +10,19 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gentext.core import Model
 from gentext.core.contract import keep_contract
+from gentext.core.wrapped import SPREAD
 from gentext.training import batches
 from gentext.training.checkpoint import unique_weights
 from gentext.training.config import PRECISIONS, TrainConfig, learning_rate
 from gentext.training.ema import Average
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from gentext.training.processes import Processes, gathered, spread, unite
 
 
 @dataclass
@@ -42,12 +41,18 @@ class History:
 class Run:
     """A training between two steps.
 
-    ``kept`` is a clause that says which checkpoint there is, for the case that training breaks off.
+    ``kept`` is a clause that says which checkpoint there is, for the case that training breaks off;
+    ``whole`` is false in the middle of a step, and ``begun`` the step in which the schedule began.
+
+    Arguments:
+        given: what the caller has of ``model``, such as a compiled form of it.
     """
 
-    def __init__(self, model: Model, config: TrainConfig, accelerator: Accelerator) -> None:
-        self.model, self.config, self.accelerator = model, config, accelerator
-        model.to(accelerator.device).train()
+    def __init__(
+        self, model: Model, config: TrainConfig, processes: Processes, *, given: Any = None
+    ) -> None:
+        self.model, self.config, self.processes = model, config, processes
+        model.to(processes.device).train()
         self.parameters = {
             turn: [p for p in parameters if p.requires_grad]
             for turn, parameters in model.turns().items()
@@ -57,19 +62,20 @@ class Run:
                 raise ValueError(
                     f"the {turn} is due in none of {config.steps} steps; train for more of them"
                 )
-        self.wrapped = _wrap(model, accelerator, config)
+        self.wrapped = _loss_of(model, given, processes, config)
         self.optimizers = {turn: _adamw(ps, config) for turn, ps in self.parameters.items()}
         scaled = config.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=scaled)
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=scaled)
         self.average = None if config.ema is None else Average(model, config.ema)
         self.history = History({turn: [] for turn in self.parameters})
-        self.step, self.kept = 0, ""
+        self.step, self.begun, self.kept, self.whole = 0, 0, "", True
         self._pending: list[tuple[str, Tensor]] = []
-        torch.manual_seed(batches.mix("noise", config.seed, accelerator.process_index))
+        seed_generators(processes.device, self._seed("noise"))
 
     def advance(self, batch: tuple[Tensor, ...]) -> None:
         """Update the parameters of each turn that is due."""
-        rate, stepped = learning_rate(self.step, self.config), False
+        self.whole, stepped = False, False
+        rate = learning_rate(self.step, self.config, self.begun)
         for turn, optimizer in self.optimizers.items():
             if not self.model.due(turn, self.step):
                 continue
@@ -89,6 +95,7 @@ class Run:
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
+        self.whole = True
 
     def look(self) -> float:
         """The latest loss; those since the last look go to the history, and must be finite."""
@@ -111,10 +118,7 @@ class Run:
 
     def finish(self) -> None:
         """Leave in the model, the same in every process, what training is for."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():  # such as means seen in each process's own share
-                torch.distributed.broadcast(buffer, src=0)
-            self.accelerator.wait_for_everyone()
+        unite(self.model, self.processes)
         if self.average is not None:
             self.average.copy_to_model()
         self.model.eval()
@@ -131,41 +135,55 @@ class Run:
         """
         if self._pending:
             self.look()
-        state: dict[str, Any] = {"step": self.step, "scaler": self.scaler.state_dict()}
-        state["seconds"] = self.history.seconds
+        state: dict[str, Any] = {"step": self.step, "begun": self.begun}
+        state |= {"scaler": self.scaler.state_dict(), "seconds": self.history.seconds}
         for turn, losses in self.history.losses.items():
-            state[f"losses/{turn}"] = torch.tensor(losses, dtype=torch.float64)
+            state[f"losses/{turn}"] = torch.tensor(losses, dtype=torch.float64, device="cpu")
         for turn, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
                 state |= {f"optimizer/{turn}/{index}/{key}": v for key, v in values.items()}
-        for kind, mine in random_state(self.accelerator.device).items():
-            everyone = self.accelerator.gather(mine.to(self.accelerator.device))
-            state[f"random/{kind}"] = everyone.reshape(self.accelerator.num_processes, -1)
+        for kind, mine in random_state(self.processes.device).items():
+            state[f"random/{kind}"] = gathered(mine, self.processes)
         if self.average is not None:
             last = zip(self.average.names, self.average.source, strict=True)
             state |= {f"weights/{name}": p for name, p in last}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave, in a run whose model has the ``weights``."""
+        """Take over what ``state_dict`` gave, in a run whose model has the ``weights``.
+
+        All of it may come from another device. There is no state of this one's generator then: it
+        is seeded by seed and step.
+        """
         if self.average is not None:
             self.average.copy_from_model([state[f"weights/{name}"] for name in self.average.names])
         for turn, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
             moments = _nested(state, f"optimizer/{turn}/")
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        device, rank = self.accelerator.device, self.accelerator.process_index
-        # Cloned, because PyTorch reads a generator's state from the start of the storage.
-        mine = {kind: state[f"random/{kind}"][rank].clone() for kind in random_state(device)}
-        set_random_state(device, mine)
+        self.step, self.begun = state["step"], state.get("begun", 0)  # not in older files
+        self.history.seconds = state["seconds"]
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.history.seconds = state["step"], state["seconds"]
+        self._load_random(state)
         for turn, losses in self.history.losses.items():
             losses[:] = state[f"losses/{turn}"].tolist()
 
+    def _load_random(self, state: dict[str, Any]) -> None:
+        """Go on with the noise of a state, as far as it knows the generators of this device."""
+        device, rank = self.processes.device, self.processes.process_index
+        seed_generators(device, self._seed("moved", self.step))
+        here = random_state(device)
+        # Cloned, because PyTorch reads a generator's state from the start of the storage.
+        saved = {k: state[f"random/{k}"][rank].clone() for k in here if f"random/{k}" in state}
+        set_random_state(device, here | saved)
+
+    def _seed(self, *what: object) -> int:
+        """A seed for this process's noise."""
+        return batches.mix(what[0], self.config.seed, self.processes.process_index, *what[1:])
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         dtype = PRECISIONS[self.config.precision]
-        device = self.accelerator.device.type
+        device = self.processes.device.type
         return torch.autocast(device, dtype) if dtype else contextlib.nullcontext()
 
 
@@ -194,6 +212,13 @@ def set_random_state(device: torch.device, state: dict[str, Tensor]) -> None:
         getattr(torch, device.type).set_rng_state(state[device.type], device)
 
 
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed these generators, and no others."""
+    devices = {"cpu": torch.device("cpu"), device.type: device}
+    fresh = {kind: torch.Generator(d).manual_seed(seed) for kind, d in devices.items()}
+    set_random_state(device, {kind: generator.get_state() for kind, generator in fresh.items()})
+
+
 def _nested(state: dict[str, Any], prefix: str) -> dict[int, dict[str, Tensor]]:
     """What stands at the paths ``prefix``/index/key."""
     found: dict[int, dict[str, Tensor]] = {}
@@ -204,8 +229,14 @@ def _nested(state: dict[str, Any], prefix: str) -> dict[int, dict[str, Tensor]]:
     return found
 
 
-def _wrap(model: Model, accelerator: Accelerator, config: TrainConfig) -> Callable[..., Tensor]:
-    wrapped: Any = model if accelerator.num_processes == 1 else accelerator.prepare_model(model)
+def _loss_of(
+    model: Model, given: Any, processes: Processes, config: TrainConfig
+) -> Callable[..., Tensor]:
+    """What computes the loss and, in several processes, averages its gradients."""
+    compiled = given not in (None, model) and not isinstance(given, SPREAD)
+    if compiled and processes.num_processes == 1:
+        return given
+    wrapped = spread(model, processes)
     return torch.compile(wrapped) if config.compile else wrapped
 
 

@@ -1,5 +1,8 @@
 """``gentext train``: the same as ``fit`` on the recipe."""
 
+import itertools
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -61,13 +64,66 @@ def test_train_resumes_when_asked_and_overwrites_nothing(trained):
     assert "seed was 0 and is now 1" in other.text
 
 
-def test_an_interrupted_training_says_how_to_go_on(monkeypatch):
-    def interrupted(self, *_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_is_saved_and_says_how_to_go_on(monkeypatch, number):
+    before, answer = VAE.loss, signal.getsignal(signal.SIGTERM)
+    calls = itertools.count(1)
+
+    def interrupted(self, *batch):
+        if next(calls) == 7:
+            os.kill(os.getpid(), number)
+        return before(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(VAE, "loss", interrupted)
+        shown = run("train", "tiny", "--out", "runs/cut", "--steps", 20, "--seed", 4)
+    assert shown.exit_code == 130
+    assert "runs/cut/checkpoint.safetensors holds step 7: with --resume it goes on" in shown.text
+    assert signal.getsignal(signal.SIGTERM) is answer
+    assert "20 steps in" in run("train", "tiny", "--out", "runs/cut", "--resume").text
+    assert run("train", "tiny", "--out", "runs/whole", "--steps", 20, "--seed", 4).exit_code == 0
+    cut, whole = (checkpoint.load(f"runs/{folder}") for folder in ("cut", "whole"))
+    for p, q in zip(cut.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_a_training_broken_off_in_a_step_says_from_where_it_goes_on(monkeypatch):
+    def broken(self, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VAE, "loss", broken)
         shown = run("train", "tiny", "--out", "runs/cut")
     assert shown.exit_code == 130
-    assert "with --resume it goes on" in shown.stderr
-    assert run("train", "tiny", "--out", "runs/cut", "--resume").exit_code == 0
+    assert "holds step 0: with --resume it goes on from there" in shown.text
+
+
+def test_a_training_that_has_ended_is_made_longer(trained):
+    more = run("train", "tiny", "--more", 10, "--out", trained)
+    assert more.exit_code == 0
+    assert "30 steps in" in more.text
+    model, digits, config = tiny()
+    torch.manual_seed(0)
+    model = tiny()[0]
+    config = replace(config, steps=20, warmup=4)
+    fit(model, digits, config, out="runs/same", progress=False)
+    fit(model, digits, replace(config, steps=30), out="runs/same", resume=True, progress=False)
+    saved = checkpoint.load(trained)
+    for p, q in zip(saved.parameters(), model.parameters(), strict=True):
+        assert torch.equal(p, q)
+    both = run("train", "tiny", "--more", 10, "--steps", 40, "--out", trained)
+    assert both.exit_code == 2
+    assert "give --steps, all there are to be, or --more" in both.text
+    other = run("train", "tiny", "--more", 10, "--lr", 0.5, "--out", trained)
+    assert other.exit_code == 2
+    assert "and is now 0.5" in other.text
+    nothing = run("train", "tiny", "--more", 10, "--out", "runs/none")
+    assert nothing.exit_code == 2
+    assert "there is no checkpoint" in nothing.text
+
+
+def test_the_home_folder_is_understood(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shown = run("train", "tiny", "--steps", 2, "--out", "~/run")
+    assert f"saved {tmp_path}/home/run/checkpoint.safetensors" in shown.text
+    assert checkpoint.info("~/run")["step"] == 2

@@ -1,8 +1,10 @@
 """Small models, data and interruptions that the tests of training share."""
 
 import hashlib
+import itertools
 import math
 
+import jaxtyping
 import pytest
 import torch
 from torch import nn
@@ -102,6 +104,14 @@ CONFIG = TrainConfig(
 QUIET = {"progress": False}
 
 
+@pytest.fixture
+def unchecked():
+    """Types are not checked, as outside the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 def seeded(make, seed=0):
     torch.manual_seed(seed)
     return make()
@@ -127,16 +137,21 @@ def digest(model, history=None):
     return hashlib.sha256(content + repr(history and history.losses).encode()).hexdigest()
 
 
-def interrupt_at(step):
-    def observer(now, model):
-        if now == step:
-            raise KeyboardInterrupt
+def broken_in(step, model, error=MemoryError):
+    """The model, whose loss fails in the middle of a step, counted from 1."""
+    loss, calls = model.loss, itertools.count(1)
 
-    return observer
+    def breaking(*batch):
+        if next(calls) == step:
+            raise error
+        return loss(*batch)
+
+    model.loss = breaking
+    return model
 
 
 def interrupted(step, folder, data=None, config=CONFIG, make=Denoiser):
-    """A training saved every 4 steps and stopped in the middle of ``step``."""
+    """A training saved every 4 steps that broke in the middle of ``step``."""
     data = (examples(),) if data is None else data
-    with pytest.raises(KeyboardInterrupt):
-        fit(seeded(make), data, config, out=folder, observers=[interrupt_at(step)], **QUIET)
+    with pytest.raises(MemoryError):
+        fit(broken_in(step, seeded(make)), data, config, out=folder, **QUIET)

@@ -6,7 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from models_to_train import CONFIG, QUIET, Denoiser, digest, examples, seeded, stream
+from models_to_train import (
+    CONFIG,
+    QUIET,
+    Denoiser,
+    Line,
+    digest,
+    examples,
+    regression,
+    seeded,
+    stream,
+)
+from torch.utils.data import TensorDataset
 
 from gentext.training.batches import Share, endless_batches, epoch_batches, fingerprint, mix
 from gentext.training.config import TrainConfig
@@ -96,8 +107,21 @@ NAN = examples().index_fill(0, torch.tensor([7]), math.nan)
         ((NAN.nan_to_num(nan=-math.inf),), "NaN or infinite"),
         ((examples(), "labels"), "Tensor, str"),
         ((torch.tensor(1.0),), r"shape \(n, \.\.\.\)"),
+        ((examples().numpy(),), r"tuple of ndarray.*torch\.from_numpy"),
         (5, "cannot train on a int"),
         ([], "no batch"),
+        (TensorDataset(examples()), "cannot train on a TensorDataset; .* such as a DataLoader"),
+        ([{"x": examples()}], "a batch that is a dict of Tensor; give a tensor or a tuple of ten"),
+        (({"x": x} for x in [examples()]), "a batch that is a dict of Tensor"),
+        ([(examples(), [1, 2])], "a batch that is a tuple of Tensor, list"),
+        ([(examples().numpy(),)], "a batch that is a tuple of ndarray"),
+        ([[0.5, 0.5]], "a batch that is a list of float, float"),
+        ([5], "a batch that is a int; give"),
+        ([examples(4), examples(0)], r"got a batch of \(0, 3\); give tensors of one length, 1 or"),
+        ([(examples(4), examples(3))], r"got a batch of \(4, 3\), \(3, 3\)"),
+        ([()], "got a batch of no tensors"),
+        ([torch.tensor(1.0)], r"got a batch of \(\)"),
+        ([examples().double()], "of the batches is float64 and the model float32"),
     ],
 )
 def test_unusable_data_is_refused(data, message, tmp_path):
@@ -180,10 +204,7 @@ def test_seeds_are_mixed_from_all_parts():
     [
         ("gray28", r"the text 'gray28' as data; load it: gentext\.data\.load"),
         (np.zeros((4, 2)), "NumPy array as data; give a tensor"),
-        ((np.zeros((4, 2)),), "type tuple that is no tuple of tensors.*torch.from_numpy"),
         ({"x": torch.zeros(4, 2)}, "type dict that is no tuple of tensors"),
-        ([{"x": torch.zeros(4, 2)}], "a batch of type dict; give a tensor, or a tuple"),
-        ([[1.0, 2.0]], "a batch of type list; give a tensor, or a tuple"),
     ],
 )
 def test_what_is_no_training_data_is_refused_by_name(data, message):
@@ -194,3 +215,13 @@ def test_what_is_no_training_data_is_refused_by_name(data, message):
 def test_single_precision_does_not_train_a_model_of_double():
     with pytest.raises(ValueError, match=r"float32 and the model float64; give data\.double\(\)"):
         fit(Denoiser().double(), examples().float(), CONFIG, **QUIET)
+
+
+def test_what_was_computed_in_inference_mode_can_be_trained_on():
+    x, y = regression()
+    with torch.inference_mode():
+        batches = [(x[part].clone(), y[part].clone()) for part in (slice(45), slice(45, 90))]
+    models = [seeded(Line).double() for _ in range(2)]
+    for model, data in zip(models, (batches, [(x[:45], y[:45]), (x[45:], y[45:])]), strict=True):
+        fit(model, data, TrainConfig(steps=2), **QUIET)
+    assert digest(models[0]) == digest(models[1])

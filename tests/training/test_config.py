@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from models_to_train import unchecked  # noqa: F401
 
 from gentext.training.config import TrainConfig, learning_rate
 
@@ -33,7 +34,10 @@ def test_schedule_is_linear_then_half_a_cosine():
         ("lr", math.nan),
         ("lr", math.inf),
         ("warmup", -1),
+        ("save_minutes", 0.0),
+        ("save_minutes", math.nan),
         ("weight_decay", -0.1),
+        ("weight_decay", math.inf),
         ("clip", 0.0),
         ("ema", 1.0),
         ("betas", (0.9, 1.0)),
@@ -47,6 +51,15 @@ def test_a_setting_out_of_range_is_refused(field, value):
         TrainConfig(**{"steps": 10, field: value})
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("lr", True), ("lr", "1e-3"), ("warmup", 0.1), ("seed", 0.5), ("seed", None), ("ema", "no")],
+)
+def test_a_setting_of_another_kind_is_refused(field, value):
+    test_a_setting_out_of_range_is_refused(field, value)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "remedy"),
     [
@@ -58,6 +71,28 @@ def test_a_setting_out_of_range_is_refused(field, value):
 def test_an_unknown_name_is_refused(field, value, remedy):
     with pytest.raises(ValueError, match=f"unknown {field} '{value}': .*{re.escape(remedy)}"):
         TrainConfig(**{"steps": 10, field: value})
+
+
+def test_a_schedule_that_begins_anew_is_one_of_the_steps_that_remain():
+    config = TrainConfig(steps=50, lr=2.0, warmup=5, schedule="cosine")
+    anew = TrainConfig(steps=30, lr=2.0, warmup=5, schedule="cosine")
+    for step in range(31):
+        assert learning_rate(20 + step, config, begun=20) == learning_rate(step, anew)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_numpy_become_numbers():
+    numbers = {"steps": np.int64(10), "lr": np.float64(0.1), "seed": np.int32(4)}
+    numbers |= {"betas": np.array([0.5, 0.9]), "ema": np.float64(0.5), "clip": np.float64(2)}
+    numbers |= {"compile": np.bool_(False), "save_minutes": np.float64(0.5)}
+    plain = {"steps": 10, "lr": 0.1, "seed": 4, "betas": (0.5, 0.9), "ema": 0.5, "clip": 2.0}
+    plain |= {"compile": False, "save_minutes": 0.5}
+    config = TrainConfig(**numbers)
+    assert config == TrainConfig(**plain)
+    assert json.loads(json.dumps(dataclasses.asdict(config))).items() >= {"seed": 4}.items()
+    assert all(type(getattr(config, name)) is type(value) for name, value in plain.items())
+    pair = TrainConfig(steps=1, betas=[np.float64(0.5), 0.9])
+    assert [type(beta) for beta in pair.betas] == [float, float]
 
 
 def test_a_config_holds_what_was_given_and_cannot_be_changed():

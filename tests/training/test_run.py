@@ -220,7 +220,7 @@ def test_a_state_holds_tensors_and_plain_numbers_and_all_losses():
     assert len(run.history.loss) == 3
     plain = {path: v for path, v in state.items() if not isinstance(v, torch.Tensor)}
     assert plain == json.loads(json.dumps(plain))
-    assert plain.keys() == {"step", "seconds", "scaler"}
+    assert plain.keys() == {"step", "begun", "seconds", "scaler"}
 
 
 def test_the_weights_that_training_is_for_are_the_average():

@@ -1,23 +1,34 @@
 """Trainings that go on from a file: to the same bits, or not at all."""
 
+import errno
+import itertools
+import os
+from dataclasses import replace
+
+import numpy as np
 import pytest
+import torch
 from models_to_train import (
     CONFIG,
     QUIET,
     Denoiser,
     Fragile,
+    broken_in,
     digest,
     examples,
     interrupted,
     seeded,
     stream,
+    unchecked,  # noqa: F401
 )
 
 from gentext import checkpoint
 from gentext.data import Dataset
-from gentext.training.batches import fingerprint
-from gentext.training.config import TrainConfig
-from gentext.training.saver import NAME
+from gentext.training.batches import endless_batches, fingerprint, mix
+from gentext.training.config import TrainConfig, learning_rate
+from gentext.training.processes import Alone
+from gentext.training.run import Run, keeping_random_state, seed_generators
+from gentext.training.saver import NAME, config_in
 from gentext.training.train import fit
 
 
@@ -81,7 +92,11 @@ def test_a_constant_schedule_may_be_prolonged(tmp_path, precision):
     ("change", "message"),
     [
         ({"config": {"lr": 0.02}}, "lr was 0.01 and is now 0.02"),
-        ({"config": {"steps": 80}}, "steps was 40 and is now 80"),
+        (
+            {"config": {"steps": 80}},
+            r"40 and is now 80, .* at step 8\): go on to 40 first",
+        ),
+        ({"config": {"steps": 30}}, "steps was 40 and is now 30, and a cosine cannot be changed"),
         ({"config": {"ema": None}}, "ema was 0.9 and is now None"),
         ({"data": (examples(101),)}, "data was .*100, 3.* and is now .*101, 3"),
         ({"data": (examples() + 1,)}, "data was"),
@@ -108,6 +123,117 @@ def test_a_checkpoint_that_lacks_a_setting_is_refused(tmp_path):
     checkpoint.write(tmp_path / NAME, tensors, header)
     with pytest.raises(ValueError, match=r"betas was None and is now \[0.9, 0.999\]"):
         fit(seeded(Denoiser), (examples(),), CONFIG, out=tmp_path, resume=True, **QUIET)
+
+
+@pytest.mark.parametrize("interrupted_at", [None, 30])
+def test_a_cosine_that_has_ended_begins_anew_for_the_steps_that_are_added(tmp_path, interrupted_at):
+    """By hand: every step sets the rate that the two schedules of 20 and 15 steps have."""
+    first = replace(CONFIG, steps=20, warmup=3)
+    more = replace(first, steps=35)
+    fit(seeded(Denoiser), (examples(),), first, out=tmp_path, **QUIET)
+    assert config_in(tmp_path) == first
+    if interrupted_at:
+        model = broken_in(interrupted_at - 20, seeded(Denoiser, 7))
+        with pytest.raises(MemoryError):
+            fit(model, (examples(),), more, out=tmp_path, resume=True, **QUIET)
+    model = seeded(Denoiser, 9)
+    history = fit(model, (examples(),), more, out=tmp_path, resume=True, **QUIET)
+
+    run = Run(by_hand := seeded(Denoiser), more, Alone(torch.device("cpu")))
+    batches = endless_batches((examples(),), 16, torch.device("cpu"), seed=3)
+    rates = [learning_rate(s, first) for s in range(20)]
+    rates += [learning_rate(s, replace(first, steps=15)) for s in range(15)]
+    with keeping_random_state(torch.device("cpu")), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gentext.training.run.learning_rate", lambda step, *_: rates[step])
+        seed_generators(torch.device("cpu"), mix("noise", 3, 0))
+        for _ in range(35):
+            run.advance(next(batches))
+        run.look()
+        run.finish()
+    assert digest(model, history) == digest(by_hand, run.history)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_training_goes_on_however_numbers_and_folders_are_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = TrainConfig(steps=np.int64(6), seed=np.int64(4), lr=np.float64(0.01), batch_size=16)
+    fit(seeded(Denoiser), (examples(),), config, out="~/run", **QUIET)
+    assert (tmp_path / "run" / NAME).is_file()
+    plain = TrainConfig(steps=6, seed=4, lr=0.01, batch_size=16)
+    one, two = seeded(Denoiser, 3), seeded(Denoiser)
+    history = fit(one, (examples(),), plain, out=tmp_path / "run", resume=True, **QUIET)
+    assert digest(one, history) == digest(two, fit(two, (examples(),), plain, **QUIET))
+
+
+def test_saves_come_by_time_too(tmp_path, monkeypatch):
+    steps, write, clock = [], checkpoint.write, itertools.count(0, 20)  # seconds, at every look
+    monkeypatch.setattr("gentext.training.saver.time.monotonic", lambda: next(clock))
+
+    def recorded(path, tensors, header):
+        steps.append(header["step"])
+        return write(path, tensors, header)
+
+    monkeypatch.setattr(checkpoint, "write", recorded)
+    config = TrainConfig(steps=20, save_minutes=2.0)
+    fit(seeded(Denoiser), (examples(),), config, out=tmp_path, **QUIET)
+    assert steps == [0, 7, 14, 20]
+    steps.clear()
+    config = TrainConfig(steps=20, save_minutes=None)
+    fit(seeded(Denoiser), (examples(),), config, out=tmp_path / "other", **QUIET)
+    assert steps == [0, 20]
+
+
+def test_a_state_of_another_device_goes_on(tmp_path):
+    """As a GPU would have left it: moments and weights are alike, generators are not."""
+    interrupted(23, tmp_path)
+    header, tensors = checkpoint.read(tmp_path / NAME)
+    header["training"]["device"] = "cuda"
+    tensors["training/random/cuda"] = torch.zeros(1, 16, dtype=torch.uint8)
+    checkpoint.write(tmp_path / NAME, tensors, header)
+    model, whole = seeded(Denoiser, 9), seeded(Denoiser)
+    history = fit(model, (examples(),), CONFIG, out=tmp_path, resume=True, **QUIET)
+    assert digest(model, history) == digest(whole, fit(whole, (examples(),), CONFIG, **QUIET))
+    del tensors["training/random/cpu"]  # and as if this device had not been there
+    results = []
+    for folder in ("a", "b"):
+        checkpoint.write(tmp_path / folder / NAME, tensors, header)
+        model = seeded(Denoiser)
+        history = fit(model, (examples(),), CONFIG, out=tmp_path / folder, resume=True, **QUIET)
+        results.append(digest(model, history))
+    assert results[0] == results[1] != digest(whole)
+
+
+@pytest.mark.parametrize("text", ["folder", "file"])
+def test_a_place_that_cannot_be_written_is_named_before_training(tmp_path, text):
+    (tmp_path / "file").write_text("mine")
+    out = {"file": tmp_path / "file", "folder": tmp_path / "file" / "folder"}[text]
+    seen = []
+    with pytest.raises(ValueError, match=r"cannot write .*choose a folder in which you may write"):
+        fit(seeded(Denoiser), (examples(),), CONFIG, out=out, observers=[lambda *a: seen.append(a)])
+    assert seen == []
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_disk_that_fills_up_ends_the_training_and_keeps_the_last_save(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, itertools.count(1)
+
+    def full(file):
+        if next(calls) > 3:
+            raise OSError(errno.ENOSPC, "full")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match=r"no space left to write .*; free some"):
+        fit(seeded(Denoiser), (examples(),), CONFIG, out=tmp_path, **QUIET)
+    assert next(calls) == 5  # tried once
+    assert os.listdir(tmp_path) == [NAME]
+    assert checkpoint.info(tmp_path)["step"] == 8
+
+
+def test_weights_are_no_training(tmp_path):
+    checkpoint.save(tmp_path / NAME, Denoiser())
+    with pytest.raises(ValueError, match="weights only, and no training that could go on"):
+        config_in(tmp_path)
 
 
 def test_steps_cannot_be_lowered_below_what_was_done(tmp_path):
@@ -164,6 +290,6 @@ def test_the_place_of_everything_in_the_file_stays(tmp_path):
     places |= {"training/losses/loss", "training/random/cpu", *Denoiser().state_dict()}
     assert {place for place in tensors if "random" not in place or "cpu" in place} == places
     assert header["step"] == 8
-    kept = {"config", "processes", "device", "data", "scaler", "seconds"}
+    kept = {"config", "processes", "device", "data", "scaler", "seconds", "begun"}
     assert header["training"].keys() == kept
     assert header["settings"] == {"width": 8, "noise": 0.1}

@@ -4,6 +4,7 @@ Run as a script, this file is the program that the tests of crashes and of sever
 """
 
 import importlib
+import itertools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,6 @@ from models_to_train import (
     Line,
     digest,
     examples,
-    interrupt_at,
     interrupted,
     regression,
     seeded,
@@ -80,16 +81,6 @@ def test_losses_are_looked_at_only_now_and_then(monkeypatch):
     assert len(history.loss) == 40
 
 
-def test_progress_shows_loss_and_rate(capsys):
-    fit(seeded(Denoiser), (examples(),), TrainConfig(steps=5))
-    shown = capsys.readouterr().err
-    assert "5/5" in shown
-    assert "loss 0." in shown
-    assert "items/s" in shown
-    fit(seeded(Denoiser), (examples(),), TrainConfig(steps=5), progress=False)
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize("how", ["loss", "gradient"])
 @pytest.mark.parametrize("at", [9, 12])
 def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path, at, how):
@@ -98,8 +89,7 @@ def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path, at,
     assert checkpoint.info(tmp_path / NAME)["step"] == 8
     kept = checkpoint.load(tmp_path / NAME, model=Fragile(at=at, how=how))
     good = seeded(Denoiser)
-    with pytest.raises(KeyboardInterrupt):
-        fit(good, (examples(),), CONFIG, observers=[interrupt_at(9)], out=tmp_path / "g", **QUIET)
+    interrupted(9, tmp_path / "g")
     checkpoint.load(tmp_path / "g" / NAME, model=good)
     assert digest(kept) == digest(good)
 
@@ -107,6 +97,138 @@ def test_nan_stops_the_training_and_keeps_the_last_good_checkpoint(tmp_path, at,
 def test_nan_stops_a_training_without_a_checkpoint_too():
     with pytest.raises(FloatingPointError, match=r"loss became NaN .* by step 7; try lr="):
         fit(seeded(lambda: Fragile(at=7, how="loss")), (examples(),), TrainConfig(steps=7), **QUIET)
+
+
+# Stopping
+
+
+def press_at(step, times=1):
+    def observer(now, model):
+        if now == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return observer
+
+
+def pressed_in(step, model, times=1):
+    """The model, with Ctrl-C in the middle of a step, counted from 1."""
+    loss, calls = model.loss, itertools.count(1)
+
+    def pressing(*batch):
+        if next(calls) == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return loss(*batch)
+
+    model.loss = pressing
+    return model
+
+
+class Pressing(list):
+    """Ctrl-C comes while a batch is read, and the reading fails of it."""
+
+    def __iter__(self):
+        for number, batch in enumerate(super().__iter__()):
+            if number == 6:
+                os.kill(os.getpid(), signal.SIGINT)
+                raise RuntimeError("a worker of the loader died")
+            yield batch
+
+
+def resumed_like_the_whole(folder, data=None):
+    data = (examples(),) if data is None else data
+    model, whole = seeded(Denoiser, 9), seeded(Denoiser)
+    history = fit(model, data, CONFIG, out=folder, resume=True, **QUIET)
+    return digest(model, history) == digest(whole, fit(whole, data, CONFIG, **QUIET))
+
+
+def test_ctrl_c_in_a_step_waits_for_its_end_and_saves(tmp_path):
+    model = pressed_in(23, seeded(Denoiser))
+    with pytest.raises(KeyboardInterrupt, match=r"after step 23 of 40; .* still holds step 23"):
+        fit(model, (examples(),), CONFIG, out=tmp_path, **QUIET)
+    assert checkpoint.info(tmp_path)["step"] == 23
+    assert os.listdir(tmp_path) == [NAME]
+    assert not model.training
+    kept = checkpoint.load(tmp_path, model=Denoiser())
+    assert digest(model) == digest(kept)  # what training is for so far: the average
+    assert resumed_like_the_whole(tmp_path)
+
+
+def test_a_second_ctrl_c_drops_the_step(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(pressed_in(23, seeded(Denoiser), times=2), (examples(),), CONFIG, out=tmp_path, **QUIET)
+    assert checkpoint.info(tmp_path)["step"] == 20
+    assert os.listdir(tmp_path) == [NAME]
+
+
+def test_ctrl_c_between_two_steps_saves(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="after step 13 of 40"):
+        fit(
+            seeded(Denoiser), (examples(),), CONFIG, out=tmp_path, observers=[press_at(13)], **QUIET
+        )
+    with pytest.raises(KeyboardInterrupt, match="after step 17 of 40"):
+        fit(
+            seeded(Denoiser),
+            (examples(),),
+            CONFIG,
+            out=tmp_path,
+            resume=True,
+            observers=[press_at(17, times=2)],  # raised inside the observer
+            **QUIET,
+        )
+    assert resumed_like_the_whole(tmp_path)
+
+
+def test_ctrl_c_while_a_batch_is_read_saves(tmp_path):
+    batches = list(examples(96).split(8))
+    with pytest.raises(KeyboardInterrupt, match="after step 6 of 40"):
+        fit(seeded(Denoiser), Pressing(batches), CONFIG, out=tmp_path, **QUIET)
+    assert resumed_like_the_whole(tmp_path, batches)
+
+
+def test_ctrl_c_without_a_folder_leaves_the_model_as_good_as_it_is():
+    config = replace(CONFIG, schedule="constant")
+    model, short = seeded(Denoiser), seeded(Denoiser)
+    with pytest.raises(KeyboardInterrupt, match=r"after step 13 of 40$"):
+        fit(model, (examples(),), config, observers=[press_at(13)], **QUIET)
+    fit(short, (examples(),), replace(config, steps=13), **QUIET)
+    assert digest(model) == digest(short)
+    assert not model.training
+
+
+@pytest.mark.parametrize("where", ["observer", "batches"])
+def test_what_fails_between_two_steps_loses_none_of_them(tmp_path, where):
+    def observer(step, model):
+        torch.rand(3)
+        if step == 13 and where == "observer":
+            raise RuntimeError("no such figure")
+
+    class Broken(list):
+        def __iter__(self):
+            yield from list(super().__iter__())[:13]
+            raise RuntimeError("no such figure")
+
+    batches = list(examples(320).split(16))
+    data = Broken(batches) if where == "batches" else batches
+    with pytest.raises(RuntimeError, match="no such figure"):
+        fit(seeded(Denoiser), data, CONFIG, out=tmp_path, observers=[observer], **QUIET)
+    assert checkpoint.info(tmp_path)["step"] == 13
+    assert resumed_like_the_whole(tmp_path, batches)
+
+
+def test_nan_is_not_saved_on_ctrl_c(tmp_path):
+    def press(step, model):
+        if step == 10:
+            model.net[0].weight.data.fill_(math.nan)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(FloatingPointError, match=r"by step 10; .* still holds step 8"):
+        fit(seeded(Denoiser), (examples(),), CONFIG, out=tmp_path, observers=[press], **QUIET)
+    assert checkpoint.info(tmp_path)["step"] == 8
+
+
+# Crashes and several processes
 
 
 def run_script(task, folder, *launcher):
