@@ -7,12 +7,15 @@ and images stay in PyTorch's own order of memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.denoising.unet import GROUPS, HEADS, HIDDEN_PER_CHANNEL, ResidualBlock, UNet
+
+SAME = ("stem", "norm", "head")  # parts of the same name
 
 
 class PlainAttention(nn.Module):
@@ -66,7 +69,7 @@ class PlainUNet(nn.Module):
         up = [PlainBlock(2 * c, c, hidden, k == last) for k, c in enumerate(widths)]
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(reversed(up))
         self.middle = PlainBlock(widths[-1], widths[-1], hidden, True)
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         self.halvings = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
         self.doublings = nn.ModuleList(
             nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in reversed(steps)
@@ -126,8 +129,6 @@ def _copy(model: UNet, plain: PlainUNet) -> None:
         for source, target in pairs:
             target.load_state_dict(source.state_dict())
 
-
-SAME = ("stem", "norm", "head")
 
 
 def _others(model: UNet) -> list[nn.Module]:
