@@ -130,7 +130,6 @@ def _copy(model: UNet, plain: PlainUNet) -> None:
             target.load_state_dict(source.state_dict())
 
 
-
 def _others(model: UNet) -> list[nn.Module]:
     """What halves and doubles the resolution."""
     return [m for m in (*model.down, *model.up) if not isinstance(m, ResidualBlock)]

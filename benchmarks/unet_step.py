@@ -74,7 +74,9 @@ def denoising_diffusion_pytorch() -> Contender:
     return model, model
 
 
-LIBRARIES = {make.__name__: make for make in (gentext, plain, diffusers, denoising_diffusion_pytorch)}
+LIBRARIES = {
+    make.__name__: make for make in (gentext, plain, diffusers, denoising_diffusion_pytorch)
+}
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ it. The longest of the three is taken for its time. The memory is that of weight
 moments, the average, the data, what is kept for the backward pass, and PyTorch itself. What a
 chapter does besides takes as long as the quick notebook in ``tests/durations.json``, whose short
 trainings so count twice. Recurrent networks are counted step by step, though a GPU has one kernel
-for all steps. So these are rather above the truth. Installing the package is left out. The result is ``experiments/colab.json`` and the table that is printed.
+for all steps. So these are rather above the truth. Installing the package is left out. The result
+is ``experiments/colab.json`` and the table that is printed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ HOST = 60e-6  # seconds for an operation to be started by Python and PyTorch on 
 MEMORY = 16.0  # GB
 CONTEXT = 0.7  # GB for CUDA, its libraries, and what the allocator keeps beyond need
 FREE = ("view", "reshape", "_unsafe_view", "t", "transpose", "permute", "expand", "detach", "alias")
-FREE += ("select", "slice", "unsqueeze", "squeeze", "split", "split_with_sizes", "unbind", "as_strided")
+FREE += (
+    "select",
+    "slice",
+    "unsqueeze",
+    "squeeze",
+    "split",
+    "split_with_sizes",
+    "unbind",
+    "as_strided",
+)
 # The trainings whose steps the budget decides, as often as the chapter does them.
 TRAININGS: dict[str, tuple[str, ...]] = {
     "autoregressive": ("recurrent_shakespeare",),

@@ -262,7 +262,8 @@ for cell in [c for c in cells if c["id"] != "colab"][:most]:
     try:
         exec(compile(code, cell["id"], "exec"), space)
     except BaseException as error:
-        print("FAILED", cell["id"], type(error).__name__, str(error).split("\\n")[0][:80], flush=True)
+        said = str(error).split("\\n")[0][:80]
+        print("FAILED", cell["id"], type(error).__name__, said, flush=True)
     plt.close("all")
     print("CELL", cell["id"], round(time.perf_counter() - start, 1), flush=True)
     if torch.cuda.is_available():

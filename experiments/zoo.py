@@ -112,7 +112,7 @@ def affordable(model: gt.Model, data: Any, config: gt.TrainConfig, seconds: floa
 
     def watch(step: int, model: gt.Model) -> None:
         if step in (WARM, TRIAL):
-            float(next(model.parameters()).sum())  # waits for the device
+            next(model.parameters()).sum().item()  # waits for the device
             marks.append(time.perf_counter())
 
     gt.fit(copy.deepcopy(model), data, trial, observers=[watch], progress=False)
