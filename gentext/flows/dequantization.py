@@ -26,6 +26,7 @@ from gentext.core import (
     check_examples,
     check_grey_levels,
     chosen,
+    drawn_by,
     grey_levels,
     if_given,
     normal_like,
@@ -47,7 +48,7 @@ def dequantize(x: Tensor, levels: int, *, generator: torch.Generator | None = No
     Source: Theis et al., ICLR 2016.
     """
     k = grey_levels(x, levels)
-    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, **drawn_by(generator))
     return (k + u) / levels
 
 

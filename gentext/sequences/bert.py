@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gentext.core import Model, check_counts, chosen, evaluating
+from gentext.core import Model, check_counts, chosen, drawn_by, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -197,8 +197,8 @@ def mlm_mask(
     """
     if not 0 < rate <= 1:
         raise ValueError(f"rate must be above 0 and at most 1, but got {rate}")
-    u = torch.rand(tokens.shape, device=tokens.device, generator=generator) / rate
-    other = torch.randint(vocab_size, tokens.shape, device=tokens.device, generator=generator)
+    u = torch.rand(tokens.shape, device=tokens.device, **drawn_by(generator)) / rate
+    other = torch.randint(vocab_size, tokens.shape, device=tokens.device, **drawn_by(generator))
     M = u < 1
     if pad is not None:
         M = M & (tokens != pad)
