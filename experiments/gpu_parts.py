@@ -187,7 +187,9 @@ def tests(tiny: bool) -> list[Job]:
     """The tests that need a GPU."""
 
     def tested(place: Place) -> dict[str, Any]:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        # Shapes are checked where beartype is, and other versions of PyTorch warn of other things.
+        command += ["-o", "addopts=", "-o", "filterwarnings=default"]
         command += ["tests/test_gpu_drawing.py", "-k", "bits"] if tiny else []
         command += [] if tiny else ["tests/test_gpu.py", "tests/test_gpu_drawing.py"]
         if not tiny and importlib.util.find_spec("xdist"):

@@ -69,27 +69,12 @@ def make(
     before = time.process_time()
     history = gt.fit(network, data, config, recipe=name, progress=folder == FOLDER)
     cpu = round(time.process_time() - before)  # what other work on the machine does not change
-    path = folder / f"{name}.safetensors"
-    dtype = torch.float16 if half else None
-    gt.checkpoint.save(path, network, recipe=name, data=data, dtype=dtype)
-    if path.stat().st_size > MOST:
-        size = path.stat().st_size
-        path.unlink()
-        raise ValueError(f"{path} has {size:,} bytes, and at most {MOST:,} are carried: half=True")
+    store(folder / f"{name}.safetensors", network, name, data, half)
+    changed = {"model": model or {}, "config": changes} if model or changes else None
     card = {
-        "name": name,
-        "recipe": name,
-        "budget": "full",
-        "date": date.today().isoformat(),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "data": {
-            **described(data),
-            "train": len(data.train[0]),
-            "source": "the full set" if full_data else "the bundled excerpt",
-            "licence": data.licence,
-        },
+        **said(name, network, data, full_data),
         "config": dataclasses.asdict(config),
-        **({"changed": {"model": model or {}, "config": changes}} if model or changes else {}),
+        **({"changed": changed} if changed else {}),
         "loss": round(sum(history.loss[-100:]) / len(history.loss[-100:]), 4),
         "seconds": max(1, round(history.seconds)),
         "cpu_seconds": cpu,
@@ -102,6 +87,31 @@ def make(
         card |= measures(name, full_data=full_data, k=k, few=few, folder=folder)
         write(name, card, folder)
     return card
+
+
+def store(path: Path, model: gt.Model, recipe: str, data: Any, half: bool) -> None:
+    """Write the weights; ValueError, and no file, where they are too large to be carried."""
+    gt.checkpoint.save(path, model, recipe=recipe, data=data, dtype=torch.float16 if half else None)
+    if (size := path.stat().st_size) > MOST:
+        path.unlink()
+        raise ValueError(f"{path} has {size:,} bytes, and at most {MOST:,} are carried: half=True")
+
+
+def said(name: str, model: gt.Model, data: Any, full_data: bool) -> dict[str, Any]:
+    """What a card says of the recipe ``name``, its model and its data."""
+    return {
+        "name": name,
+        "recipe": name,
+        "budget": "full",
+        "date": date.today().isoformat(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "data": {
+            **described(data),
+            "train": len(data.train[0]),
+            "source": "the full set" if full_data else "the bundled excerpt",
+            "licence": data.licence,
+        },
+    }
 
 
 def affordable(model: gt.Model, data: Any, config: gt.TrainConfig, seconds: float) -> int:

@@ -137,6 +137,16 @@ def test_weights_get_as_many_steps_as_there_is_time_for(monkeypatch: pytest.Monk
     assert zoo.affordable(model, data, config, 1.0) == zoo.TRIAL
 
 
+def test_weights_too_large_to_be_carried_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data, _ = recipes.vae_digits("quick")
+    monkeypatch.setattr(zoo, "MOST", 1000)
+    with pytest.raises(ValueError, match="half=True"):
+        zoo.store(tmp_path / "large.safetensors", model, "vae_digits", data, half=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- what travels --------------------------------------------------------------------------------
 
 

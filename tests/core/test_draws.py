@@ -163,15 +163,12 @@ def test_the_last_level_is_not_passed(monkeypatch):
 
 COMPILED = """
 import torch
-from gentext.core import draw_noise, normal_like, stratified
+from gentext.core import normal_like, stratified
 from gentext.denoising.masking import draw_masks
-from gentext.flows.dequantization import dequantize
 draws = [
     normal_like,
-    draw_noise,
     stratified,
     lambda x: torch.stack(list(draw_masks(x, 2))),
-    lambda x: dequantize(x, 2),
 ]
 for draw in draws:
     compiled = torch.compile(draw, backend="aot_eager", dynamic=True)
