@@ -1,5 +1,7 @@
 """`UNet` beside those of diffusers and denoising-diffusion-pytorch at equal numbers of parameters.
 
+`plain` has the same maths and weights, in PyTorch's own modules.
+
 `training` is a step on 16 colour images of 32 x 32, forward, backward and a fused AdamW; `drawing`
 are ten evaluations for 16 images, as a sampler of ten steps makes them. The peers have three
 resolutions, as ours has, and attention on the lowest (denoising-diffusion-pytorch has linear
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import alternate, table
+from benchmarks._plain_unet import PlainUNet
 from gentext.denoising.unet import UNet
 
 SHAPE, BATCH, ROUNDS, DRAWS = (3, 32, 32), 16, 9, 10
@@ -33,6 +36,12 @@ Contender = tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]
 def gentext() -> Contender:
     """Ours."""
     model = UNet(shape=SHAPE)
+    return model, model
+
+
+def plain() -> Contender:
+    """One of the same maths, as tutorials write it."""
+    model = PlainUNet(UNet(shape=SHAPE))
     return model, model
 
 
@@ -65,7 +74,9 @@ def denoising_diffusion_pytorch() -> Contender:
     return model, model
 
 
-LIBRARIES = {make.__name__: make for make in (gentext, diffusers, denoising_diffusion_pytorch)}
+LIBRARIES = {
+    make.__name__: make for make in (gentext, plain, diffusers, denoising_diffusion_pytorch)
+}
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:
@@ -113,7 +124,7 @@ def main() -> None:
     contenders = {
         name: make()
         for name, make in LIBRARIES.items()
-        if name == "gentext" or importlib.util.find_spec(name)
+        if name in ("gentext", "plain") or importlib.util.find_spec(name)
     }
     for name, contender in contenders.items():
         size = sum(p.numel() for p in contender[0].parameters())

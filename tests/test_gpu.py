@@ -1,14 +1,13 @@
 """What holds for every experiment on a GPU: the numbers of the CPU, and no waiting in a step.
 
 Random numbers are drawn on the CPU and moved, so that both devices see the same; the kernels of
-matrix products and convolutions are those of single precision. ``GENTEXT_TEST_DEVICE=cpu`` runs
-the same without a GPU, to see that the tests themselves are sound.
+matrix products and convolutions are those of single precision. What is drawn with options, and
+what is measured, is in ``test_gpu_drawing.py``.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import os
 import subprocess
 import sys
@@ -17,61 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
+from gpu import DEVICE, MARKS, NAMES, batch, built, close, nearly, on
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from gentext import checkpoint, recipes
+from gentext import checkpoint
 from gentext.core import Bound, Density, Generates, Model, Samples
-from gentext.recipes import RECIPES
 from gentext.sequences.autoregressive import Autoregressive
+from gentext.training.ema import Average
 from gentext.training.train import TrainConfig, fit
 
-DEVICE = os.environ.get("GENTEXT_TEST_DEVICE", "cuda")
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a GPU"),
-]
-NAMES = list(RECIPES)
-NEW = {torch.randn, torch.rand, torch.randint, torch.randperm}
-LIKE = {torch.randn_like: torch.randn, torch.rand_like: torch.rand}
-FROM = {torch.normal, torch.bernoulli, torch.multinomial}
-INTO = {Tensor.normal_, Tensor.uniform_, Tensor.exponential_, Tensor.random_}
-
-
-class DrawnOnTheCPU(TorchFunctionMode):
-    """Every random number comes from the CPU's generator, whatever device asks for it."""
-
-    def __torch_function__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Draw on the CPU and move."""
-        kwargs = dict(kwargs or {})
-        if f in LIKE:
-            like, kwargs = args[0], {"dtype": args[0].dtype, "device": args[0].device, **kwargs}
-            f, args = LIKE[f], (like.shape,)
-        if f in NEW:
-            device = kwargs.pop("device", None) or torch.get_default_device()
-            return f(*args, **kwargs, device="cpu").to(device)
-        if f in FROM:
-            device = next(a.device for a in (*args, *kwargs.values()) if isinstance(a, Tensor))
-            moved = [a.cpu() if isinstance(a, Tensor) else a for a in args]
-            named = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
-            return f(*moved, **named).to(device)
-        if f in INTO:
-            return args[0].copy_(f(args[0].cpu(), *args[1:], **kwargs))
-        return f(*args, **kwargs)
-
-
-@functools.cache
-def built(name: str) -> tuple[Model, Any]:
-    """The model of an experiment on the CPU, without dropout, and its data."""
-    torch.manual_seed(0)
-    model, data, _ = recipes.build(name, "quick")
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if isinstance(getattr(module, "dropout", None), float):  # of attention and of cells
-            module.dropout = 0.0
-    return model, data
+pytestmark = MARKS
 
 
 @pytest.fixture(params=NAMES)
@@ -86,31 +42,6 @@ def _exact() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
-
-
-def batch(name: str, n: int = 16) -> tuple[Tensor, ...]:
-    """Some training examples; of tokens fewer, and of long rows the beginning."""
-    rows = built(name)[1].train
-    if rows[0].is_floating_point():
-        return tuple(t[:n] for t in rows)
-    return tuple(t[: n // 4, :64] for t in rows)
-
-
-def on(device: str, name: str, job: Any) -> Any:
-    """What ``job`` makes of a copy of the model and a batch on a device, from the same seed."""
-    model = copy.deepcopy(built(name)[0]).to(device)
-    x = tuple(t.to(device) for t in batch(name))
-    torch.manual_seed(1)
-    with DrawnOnTheCPU():
-        return job(model, *x)
-
-
-def close(name: str, job: Any, rtol: float, atol: float) -> None:
-    """The job gives the same on both devices, and on the GPU what it gives is there."""
-    here, there = (on(device, name, job) for device in ("cpu", DEVICE))
-    for key, value in here.items():
-        assert there[key].device.type == DEVICE, key
-        torch.testing.assert_close(there[key].cpu(), value, rtol=rtol, atol=atol, msg=key)
 
 
 def steps(model: Model, *x: Tensor) -> dict[str, Tensor]:
@@ -131,7 +62,7 @@ def steps(model: Model, *x: Tensor) -> dict[str, Tensor]:
 
 
 def test_the_first_steps_are_those_of_the_cpu(name: str) -> None:
-    close(name, steps, rtol=5e-3, atol=1e-3)
+    close(built(name)[0], batch(name), steps, rtol=5e-3, atol=1e-3)
 
 
 def likelihood(model: Any, *x: Tensor) -> dict[str, Tensor]:
@@ -144,31 +75,26 @@ def likelihood(model: Any, *x: Tensor) -> dict[str, Tensor]:
 
 
 def test_the_likelihood_is_that_of_the_cpu(name: str) -> None:
-    close(name, likelihood, rtol=2e-3, atol=5e-2)
+    close(built(name)[0], batch(name), likelihood, rtol=2e-3, atol=5e-2)
 
 
 def drawn(model: Any, *x: Tensor) -> dict[str, Tensor]:
     """A few samples."""
     model.eval()
     if isinstance(model, Generates):
-        return {"tokens": model.generate(x[0][:2, :4], 8, generator=torch.Generator())}
+        return {"tokens": model.generate(x[0][:2, :4], 4, generator=torch.Generator())}
     return {"samples": model.sample(2)} if isinstance(model, Samples) else {}
 
 
 def test_samples_are_those_of_the_cpu(name: str) -> None:
-    """Of continuous models nearly all values: a value at the edge of a grey level may fall off."""
-    here, there = (on(device, name, drawn) for device in ("cpu", DEVICE))
-    for key, value in here.items():
-        assert there[key].device.type == DEVICE
-        far = (there[key].cpu().float() - value.float()).abs() > 1e-2
-        assert float(far.float().mean()) < 0.05, key
+    nearly(built(name)[0], batch(name), drawn)
 
 
 def test_a_generator_on_the_device_repeats_its_draws(name: str) -> None:
     model: Any = copy.deepcopy(built(name)[0]).to(DEVICE).eval()
     if not isinstance(model, Samples):
         pytest.skip("draws nothing")
-    some = {"length": 9} if isinstance(model, Autoregressive) else {}
+    some = {"length": 8} if isinstance(model, Autoregressive) else {}
     first, again = (
         model.sample(2, generator=torch.Generator(DEVICE).manual_seed(5), **some) for _ in range(2)
     )
@@ -185,7 +111,7 @@ def test_half_precision_is_near(name: str) -> None:
         with torch.no_grad():
             return {"loss": model.eval()(*x)}
 
-    a, b = (float(on(DEVICE, name, job)["loss"]) for job in (rough, exact))
+    a, b = (float(on(DEVICE, built(name)[0], batch(name), job)["loss"]) for job in (rough, exact))
     assert abs(a - b) < 0.05 * abs(b) + 1
 
 
@@ -244,3 +170,68 @@ def test_training_moves_there_and_back(tmp_path: Path) -> None:
     again = checkpoint.load(tmp_path / "checkpoint.safetensors")
     for mine, theirs in zip(model.parameters(), again.parameters(), strict=True):
         assert mine.equal(theirs)
+
+
+PART = """
+import sys
+import tiny_models, torch
+from gentext.training.train import TrainConfig, fit
+device, steps, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+model, x = tiny_models.built("autoencoder")
+config = TrainConfig(steps=steps, lr=1e-2, ema=0.9, batch_size=4, save_every=1000)
+history = fit(model.to(device), x, config, out=out, resume=True, progress=False)
+print(*history.loss)
+"""
+
+
+def part(device: str, steps: int, out: Path) -> list[float]:
+    """The losses of a training up to ``steps``, where there is such a device and no other."""
+    hidden = {} if device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", PART, device, str(steps), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **hidden, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+    return [float(loss) for loss in done.stdout.split()]
+
+
+def test_a_training_goes_on_on_the_other_device_and_back(tmp_path: Path) -> None:
+    """The model has no noise, so that the losses are those of one training on the CPU."""
+    torch.manual_seed(0)
+    whole = part("cpu", 30, tmp_path / "whole")
+    for device, steps in (("cpu", 10), (DEVICE, 20), ("cpu", 30)):
+        losses = part(device, steps, tmp_path / "parts")
+        assert len(losses) == steps
+    assert losses == pytest.approx(whole, rel=5e-3)
+    one, other = (
+        checkpoint.load(tmp_path / f / "checkpoint.safetensors") for f in ("whole", "parts")
+    )
+    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
+
+
+def test_a_checkpoint_saved_on_the_device_is_read_on_the_cpu(name: str, tmp_path: Path) -> None:
+    model = copy.deepcopy(built(name)[0]).to(DEVICE)
+    checkpoint.save(tmp_path / "model.safetensors", model)
+    given = {"model": copy.deepcopy(built(name)[0])} if name == "Reflow" else {}  # no public class
+    again = checkpoint.load(tmp_path / "model.safetensors", **given)
+    for key, value in again.state_dict().items():
+        assert value.device.type == "cpu"
+        assert value.equal(model.state_dict()[key].cpu()), key
+
+
+def test_the_moving_average_is_that_of_the_cpu() -> None:
+    def averaged(model: Model, *x: Tensor) -> dict[str, Tensor]:
+        average = Average(model, 0.9)
+        for step in range(1, 4):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.mul_(1.1)
+            average.update(step)
+        average.copy_to_model()
+        return dict(model.state_dict())
+
+    close(*tiny_models.built("GPT"), averaged, rtol=1e-5, atol=1e-6)

@@ -38,6 +38,7 @@ from gentext.core import (
     check_number,
     check_shape,
     chosen,
+    drawn_by,
     evaluating,
     if_given,
     in_evaluation,
@@ -201,7 +202,7 @@ class GAN(Model):
         like = next(self.generator.parameters())
         z = temperature * self._codes(n, like, generator)
         if y is None and self.classes:
-            y = torch.randint(self.classes, (n,), device=like.device, generator=generator)
+            y = torch.randint(self.classes, (n,), device=like.device, **drawn_by(generator))
         with torch.no_grad():
             return self.decode(z, y)
 
@@ -225,7 +226,7 @@ class GAN(Model):
 
     def _codes(self, n: int, like: Tensor, generator: torch.Generator | None = None) -> Codes:
         dtype = like.dtype if like.is_floating_point() else None
-        return torch.randn(n, self.latent, device=like.device, dtype=dtype, generator=generator)
+        return torch.randn(n, self.latent, device=like.device, dtype=dtype, **drawn_by(generator))
 
     def _check_values(self, x: Tensor) -> None:
         check_examples(x, self.shape)

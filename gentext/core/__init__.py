@@ -39,6 +39,7 @@ from gentext.core.checks import (
 from gentext.core.draws import (
     draw_noise,
     drawing_from,
+    drawn_by,
     normal_like,
     stratified,
     stratified_levels,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,9 +35,17 @@ def drawing_from(generator: torch.Generator | None) -> Iterator[None]:
         yield
 
 
+def drawn_by(generator: torch.Generator | None) -> dict[str, Any]:
+    """The argument that names ``generator``, and none where there is none.
+
+    ``generator=None`` would be the same, but PyTorch then cannot compile draws whose shapes vary.
+    """
+    return {} if generator is None else {"generator": generator}
+
+
 def normal_like(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Noise of N(0, I) in the shape of x."""
-    return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    return torch.randn(x.shape, dtype=x.dtype, device=x.device, **drawn_by(generator))
 
 
 def draw_noise(
@@ -45,7 +54,9 @@ def draw_noise(
     """Noise of mean 0 and variance 1 in the shape of ``like``: signs, or normal."""
     if chosen("noise", kind, NOISES) == "normal":
         return normal_like(like, generator)
-    signs = torch.randint(2, like.shape, dtype=like.dtype, device=like.device, generator=generator)
+    signs = torch.randint(
+        2, like.shape, dtype=like.dtype, device=like.device, **drawn_by(generator)
+    )
     return 2 * signs - 1
 
 
@@ -60,7 +71,7 @@ def stratified(
     Source: Kingma et al., NeurIPS 2021.
     """
     dtype = torch.promote_types(x.dtype, torch.float32) if dtype is None else dtype
-    u = torch.rand((), dtype=dtype, device=x.device, generator=generator)
+    u = torch.rand((), dtype=dtype, device=x.device, **drawn_by(generator))
     places = torch.arange(len(x), dtype=dtype, device=x.device).div_(len(x))
     return places.add_(u).remainder_(1)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gentext.core import check_count, chosen
+from gentext.core import check_count, chosen, drawn_by
 from gentext.core.contract import keep_contract
 
 ORDERS = ("random", "confidence")
@@ -104,9 +104,9 @@ def draw_masks(
     (n, length), device = like.shape, like.device
     shift = torch.arange(n, device=device) / n
     for draw in range((draws + 1) // 2):
-        u = torch.rand(1, device=device, generator=generator)
+        u = torch.rand(1, device=device, **drawn_by(generator))
         at = (draw + (u + shift) % 1) / draws
-        rank = torch.rand((n, length), device=device, generator=generator).argsort(1).argsort(1)
+        rank = torch.rand((n, length), device=device, **drawn_by(generator)).argsort(1).argsort(1)
         yield rank < _number(at, length, p_k)[:, None]
         if draw < draws // 2:
             yield length - 1 - rank < _number(1 - at, length, p_k)[:, None]
@@ -146,7 +146,7 @@ def fill_by_chance(
     Equation: :eq:`eq-diff-maskstep`
     """
     for chance in chances:
-        u = torch.rand(x.shape, device=x.device, generator=generator)
+        u = torch.rand(x.shape, device=x.device, **drawn_by(generator))
         now = (x == mask) & (u < chance)
         if bool(now.any()):
             x = torch.where(now, choose(predict(x)), x)
@@ -188,7 +188,7 @@ def queue(masked: Tensor, order: Order, generator: torch.Generator | None = None
     elif chosen("order", order, ORDERS) == "confidence":
         return None
     else:
-        when = torch.rand(masked.shape, device=masked.device, generator=generator)
+        when = torch.rand(masked.shape, device=masked.device, **drawn_by(generator))
     return (when + ~masked * masked.shape[1]).argsort(1)
 
 

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gentext.core import check_count, chosen, normal_like
+from gentext.core import check_count, chosen, drawn_by, normal_like
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample
 
@@ -86,7 +86,7 @@ class UniformBase(Base):
         if temperature > 1:
             raise ValueError(f"got temperature={temperature}; of a bounded base it is at most 1")
         shape = (n, self.features)
-        u = torch.rand(shape, dtype=like.dtype, device=like.device, generator=generator)
+        u = torch.rand(shape, dtype=like.dtype, device=like.device, **drawn_by(generator))
         return self.low + (self.high - self.low) * (0.5 + temperature * (u - 0.5))
 
 

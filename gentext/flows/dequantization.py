@@ -27,6 +27,7 @@ from gentext.core import (
     check_grey_levels,
     check_shape,
     chosen,
+    drawn_by,
     grey_levels,
     heeded,
     if_given,
@@ -51,7 +52,7 @@ def dequantize(x: Tensor, levels: int, *, generator: torch.Generator | None = No
     Source: Theis et al., ICLR 2016.
     """
     k = grey_levels(x, levels)
-    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+    u = torch.rand(x.shape, dtype=x.dtype, device=x.device, **drawn_by(generator))
     return (k + u) / levels
 
 

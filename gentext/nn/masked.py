@@ -96,6 +96,14 @@ class MaskedMLP(nn.Module):
         last = last.unflatten(0, (outputs, features))[:, self.order].flatten(0, 1)
         first = torch.cat([first[:, self.order], torch.ones(len(first), context)], 1)
         self.layers = stacked([MaskedLinear(mask) for mask in (first, *others, last)], dropout)
+        # For ``Reader``, here so that they move to the device once: the order of the features, that
+        # of the hidden units by their numbers, and how many units are known after each feature.
+        self.register_buffer("inputs", torch.tensor(self.order), persistent=False)
+        self.ends: list[list[int]] = []
+        for k, units in enumerate(hidden):
+            numbers = unit_numbers(units, features)
+            self.register_buffer(f"rows{k}", numbers.argsort(stable=True), persistent=False)
+            self.ends.append((numbers - 1).bincount(minlength=features).cumsum(0).tolist())
 
     def columns(self, x: Flat, context: Context | None = None) -> Float[Tensor, "out d n"]:
         """Numbers of shape (outputs, features, n), a row for all examples."""
@@ -122,13 +130,15 @@ class Reader:
         *hidden, last = [layer for layer in net.layers if isinstance(layer, MaskedLinear)]
         self.d = 0  # how many features are read
         self.layers: list[tuple[Sequence[Tensor], Sequence[Tensor]]] = []  # weights, biases
-        self.ends: list[list[int]] = []  # how many units of a layer are known after each feature
-        known = torch.tensor(net.order)  # the inputs of a layer in the order in which they are
-        for layer in hidden:
-            known = self._sort(layer, known, net.features, None if self.layers else context)
-        shape = (net.outputs, net.features, -1)
-        weights = (last.mask * last.weight)[:, known].view(shape)[:, net.order]
-        self.weights, self.biases = weights.unbind(1), last.bias.view(shape)[:, net.order].unbind(1)
+        self.ends = net.ends  # how many units of a layer are known after each feature
+        known = net.inputs  # the inputs of a layer in the order in which they are known
+        for k, layer in enumerate(hidden):
+            rows = net.get_buffer(f"rows{k}")
+            self._cut(layer, rows, known, net.ends[k], None if k else context)
+            known = rows
+        shape, order = (net.outputs, net.features, -1), net.inputs
+        weights = (last.mask * last.weight)[:, known].view(shape)[:, order]
+        self.weights, self.biases = weights.unbind(1), last.bias.view(shape)[:, order].unbind(1)
         # What is known at each layer: one tensor to write into, or parts for gradients.
         sizes = [net.features, *(ends[-1] for ends in self.ends)]
         self.known = [last.weight.new_empty(size, n) for size in sizes]
@@ -136,20 +146,20 @@ class Reader:
             [[] for _ in sizes] if torch.is_grad_enabled() else None
         )
 
-    def _sort(
-        self, layer: MaskedLinear, known: Tensor, features: int, context: Context | None
-    ) -> Tensor:
-        """Cut a hidden layer into the units that each feature adds; returns their order."""
-        numbers = unit_numbers(layer.out_features, features)
-        rows = numbers.argsort(stable=True)
+    def _cut(
+        self,
+        layer: MaskedLinear,
+        rows: Tensor,
+        known: Tensor,
+        ends: list[int],
+        context: Context | None,
+    ) -> None:
+        """Cut a hidden layer, in the order ``rows``, into the units that each feature adds."""
         weight, bias = layer.mask * layer.weight, layer.bias[rows, None]
         if context is not None:
-            bias = bias + weight[rows, features:] @ context.t()
-        ends = (numbers - 1).bincount(minlength=features).cumsum(0).tolist()
+            bias = bias + weight[rows, len(known) :] @ context.t()
         sizes = [end - start for start, end in pairwise([0, *ends])]
         self.layers.append((weight[rows][:, known].split(sizes), bias.split(sizes)))
-        self.ends.append(ends)
-        return rows
 
     def parameters(self) -> Float[Tensor, "out n"]:
         """The numbers for the next feature, which all features read so far determine."""

@@ -28,6 +28,7 @@ from gentext.core import (
     check_number,
     check_tokens,
     chosen,
+    drawn_by,
     evaluating,
     in_evaluation,
     true_or_false,
@@ -208,8 +209,8 @@ def mlm_mask(
     Equation: :eq:`eq-pre-mlm`
     """
     check_number("rate", rate, above=0, most=1)
-    u = torch.rand(tokens.shape, device=tokens.device, generator=generator) / rate
-    other = torch.randint(vocab_size, tokens.shape, device=tokens.device, generator=generator)
+    u = torch.rand(tokens.shape, device=tokens.device, **drawn_by(generator)) / rate
+    other = torch.randint(vocab_size, tokens.shape, device=tokens.device, **drawn_by(generator))
     M = u < 1
     if pad is not None:
         M = M & (tokens != pad)

@@ -1,6 +1,8 @@
 """Draws: their distributions, how evenly they are spread, and whose generator they come from."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -157,3 +159,31 @@ def test_the_last_level_is_not_passed(monkeypatch):
 
     monkeypatch.setattr(draws, "stratified", lambda x, generator, dtype: torch.tensor([0.0, 1.0]))
     assert draws.stratified_levels(torch.zeros(2), 7).tolist() == [0, 6]
+
+
+COMPILED = """
+import torch
+from gentext.core import normal_like, stratified
+from gentext.denoising.masking import draw_masks
+draws = [
+    normal_like,
+    stratified,
+    lambda x: torch.stack(list(draw_masks(x, 2))),
+]
+for draw in draws:
+    compiled = torch.compile(draw, backend="aot_eager", dynamic=True)
+    for n in (5, 7):
+        x = torch.ones(n, 3)
+        torch.manual_seed(n)
+        expected = draw(x)
+        torch.manual_seed(n)
+        assert compiled(x).equal(expected), draw
+"""
+
+
+def test_draws_are_compiled_for_shapes_that_vary():
+    """In a process of its own, where no shapes are checked at run time."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
