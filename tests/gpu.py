@@ -12,8 +12,8 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+import every_family
 import pytest
-import tiny_models
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -69,7 +69,7 @@ def built(name: str) -> tuple[Model, Any]:
     if name in RECIPES:
         model, data, _ = recipes.build(name, "quick")
     else:
-        model, rows = tiny_models.built(name)
+        model, rows = every_family.built(name)
         data = SimpleNamespace(train=rows)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -82,7 +82,7 @@ def built(name: str) -> tuple[Model, Any]:
 @functools.cache
 def awake(name: str) -> Model:
     """A tiny model whose weights are moved, so that no layer gives 0."""
-    model = copy.deepcopy(tiny_models.built(name)[0])
+    model = copy.deepcopy(every_family.built(name)[0])
     torch.manual_seed(1)
     with torch.no_grad():
         for p in model.parameters():

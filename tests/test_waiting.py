@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import every_family
 import pytest
-import tiny_models
 import torch
 from torch import Tensor
 from waiting import waits
@@ -23,9 +23,9 @@ ONE: Any = SimpleNamespace(device=torch.device("cpu"), num_processes=1, process_
 MERE_PARTS = {"Autoregressive", "Dequantized", "Flow", "ImageClassifier"}  # of which others are
 
 
-@pytest.mark.parametrize("name", tiny_models.FAMILIES)
+@pytest.mark.parametrize("name", every_family.FAMILIES)
 def test_a_step_of_training_would_not_wait_for_a_gpu(name: str) -> None:
-    model, batch = tiny_models.built(name)
+    model, batch = every_family.built(name)
     run = Run(model, TrainConfig(steps=9, ema=0.9, clip=1.0), ONE)
     run.advance(batch)  # the optimiser makes its state
     with waits() as found:
@@ -73,5 +73,5 @@ def test_every_class_of_models_is_tried() -> None:
         kind = more.pop()
         more += kind.__subclasses__()
         classes |= {kind} if kind.__module__.startswith("gentext.") else set()
-    tried = {type(tiny_models.built(name)[0]).__name__ for name in tiny_models.FAMILIES}
+    tried = {type(every_family.built(name)[0]).__name__ for name in every_family.FAMILIES}
     assert {kind.__name__ for kind in classes} - {"Model"} - MERE_PARTS == tried
