@@ -73,6 +73,7 @@ class Generator(nn.Module):
 
     def __init__(self, latent: int, classes: int) -> None:
         super().__init__()
+        check_count("latent", latent)
         self.embed: Any = nn.Embedding(classes, latent) if classes else None
         self.inputs = 2 * latent if classes else latent
 

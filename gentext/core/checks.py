@@ -262,8 +262,9 @@ def grey_levels(x: Tensor, levels: int) -> Tensor:
         raise ValueError(f"got grey values of {x.dtype}; give floats in [0, 1]: x / {levels - 1}")
     k = (x * (levels - 1)).round()
     if at_hand(x) and x.numel():
-        off = float((x * (levels - 1) - k).abs().max())
-        if not off < 1e-3 or float(k.min()) < 0 or float(k.max()) > levels - 1:
+        seen, whole = x.detach(), k.detach()
+        off = float((seen * (levels - 1) - whole).abs().max())
+        if not off < 1e-3 or float(whole.min()) < 0 or float(whole.max()) > levels - 1:
             raise ValueError(
                 f"these are not grey values k/{levels - 1}, k = 0 to {levels - 1}: give the number "
                 "of levels that the data have, and values in [0, 1]"

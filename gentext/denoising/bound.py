@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gentext.core import at_hand
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
 from gentext.denoising.schedule import Level, snr_weight
@@ -72,6 +73,8 @@ def grey_nll(x_0: Batch, seen: Batch, width: Tensor, levels: int) -> PerExample:
 
     Each of the ``levels`` grey values in [−1, 1] is as likely as another before x_1 is seen.
     """
+    if at_hand(width) and not bool((width > 0).all()):
+        raise ValueError("got a width that is not above 0; it is the noise σ_1/α_1 of seen")
     if len(x_0) > WEIGHED_AT_ONCE:
         pairs = zip(x_0.split(WEIGHED_AT_ONCE), seen.split(WEIGHED_AT_ONCE), strict=True)
         return torch.cat([grey_nll(*pair, width, levels) for pair in pairs])

@@ -217,6 +217,7 @@ class Conditioning(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_counts(width=width, hidden=hidden)
         self.conditions = Conditions(classes, vocab_size)
         self.width, self.classes = width, classes
         self.time = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
@@ -264,6 +265,7 @@ class Condition(Conditioning):
         context: int = 0,
     ) -> None:
         super().__init__(width, hidden, classes, vocab_size, context)
+        check_counts(**{"sum of channels": sum(channels)})
         self.sizes = [2 * c for c in channels]
         self.layers = nn.Linear(hidden, sum(self.sizes))
 

@@ -93,11 +93,13 @@ class Schedule(nn.Module):
     @classmethod
     def line(cls, T: int = 1000, start: float = 13.3, end: float = -5.0) -> Schedule:
         """log SNR along a line from ``start`` to ``end``."""
-        return cls(torch.linspace(start, end, _count(T), dtype=torch.float64))
+        return Schedule(torch.linspace(start, end, _count(T), dtype=torch.float64))
 
     @classmethod
     def from_beta(cls, beta: Float[Tensor, "T"]) -> Schedule:
         """The schedule with q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t)."""
+        if cls is not Schedule:
+            raise ValueError("a learned schedule begins as a line: give T, start and end")
         if not bool(((beta > 0) & (beta < 1)).all()):
             raise ValueError("got variances beta outside (0, 1); each step adds some noise")
         log_alpha_bar = torch.log1p(-beta.double()).cumsum(0)

@@ -24,6 +24,7 @@ from torch.distributions import Normal
 
 from gentext.core import (
     Model,
+    at_hand,
     check_count,
     check_examples,
     check_number,
@@ -91,6 +92,7 @@ def precondition(varsigma: Tensor, data_std: float) -> tuple[Tensor, Tensor, Ten
 
     Source: Karras et al., NeurIPS 2022.
     """
+    check_number("data_std", data_std, above=0)
     total = varsigma.square() + data_std**2
     return data_std**2 / total, varsigma * data_std / total.sqrt(), 1 / total.sqrt()
 
@@ -181,6 +183,8 @@ class ScoreSDE(Model):
     @in_evaluation
     def score(self, x_t: Batch, t: Tensor | float) -> Batch:
         """∇ log p_t(x_t) = (α x_0 − x_t)/σ², of x_0 as predicted; t a number or (n,) of them."""
+        if at_hand(times := torch.as_tensor(t)) and not bool((times > 0).all()):
+            raise ValueError("got a time t that is not above 0, where there is no noise: give more")
         return self._score(x_t, t)
 
     def _score(self, x_t: Batch, t: Tensor | float) -> Batch:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import check_count, check_dropout, chosen
+from gentext.core import check_count, check_counts, check_dropout, chosen
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat
 
@@ -27,6 +27,7 @@ def mlp(
     inputs: int, outputs: int, hidden: Sequence[int] = (256, 256), *, dropout: float = 0.0
 ) -> nn.Sequential:
     """A perceptron ``inputs`` -> ``hidden`` ... -> ``outputs`` with SiLU between its layers."""
+    check_counts(inputs=inputs, outputs=outputs)
     sizes = (inputs, *hidden, outputs)
     return stacked([nn.Linear(a, b) for a, b in pairwise(sizes)], dropout)
 
@@ -97,6 +98,7 @@ class Decoder(nn.Module):
 
 def convolutions(channels: int, hidden: int) -> nn.Sequential:
     """Two convolutions of stride 2 with SiLU; gives flat features."""
+    check_counts(channels=channels, hidden=hidden)
     few, many = hidden // 8, hidden // 4
     return nn.Sequential(
         nn.Conv2d(channels, few, 4, stride=2, padding=1),
@@ -111,6 +113,7 @@ def transposed_convolutions(
     inputs: int, shape: Sequence[int], hidden: int, per_value: int
 ) -> nn.Sequential:
     """A linear layer to a quarter of the resolution and two transposed convolutions."""
+    check_counts(inputs=inputs, hidden=hidden, per_value=per_value)
     few, many = hidden // 8, hidden // 4
     height, width = shape[1] // 4, shape[2] // 4
     return nn.Sequential(
@@ -148,6 +151,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        check_count("channels", channels)
         self.f = nn.Sequential(
             nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
@@ -162,6 +166,7 @@ class Residual(nn.Module):
 
 def residual_encoder(channels: int, code_size: int, hidden: int) -> nn.Sequential:
     """Images (n, channels, h, w) to vectors (n, code_size, h/4, w/4)."""
+    check_counts(channels=channels, code_size=code_size, hidden=hidden)
     return nn.Sequential(
         nn.Conv2d(channels, hidden // 2, 4, stride=2, padding=1),
         nn.SiLU(),
@@ -174,6 +179,7 @@ def residual_encoder(channels: int, code_size: int, hidden: int) -> nn.Sequentia
 
 def residual_decoder(code_size: int, outputs: int, hidden: int) -> nn.Sequential:
     """Vectors (n, code_size, h/4, w/4) to ``outputs`` numbers a pixel (n, outputs, h, w)."""
+    check_counts(code_size=code_size, outputs=outputs, hidden=hidden)
     return nn.Sequential(
         nn.Conv2d(code_size, hidden, 3, padding=1),
         Residual(hidden),

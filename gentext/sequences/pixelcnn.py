@@ -51,6 +51,7 @@ class MaskedConv2d(nn.Conv2d):
 
     def __init__(self, kind: str, inputs: int, outputs: int, kernel: int = 3) -> None:
         own = chosen("mask", kind, MASKS)
+        check_counts(inputs=inputs, outputs=outputs)
         check_kernel(kernel)
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         mask, centre = torch.ones(kernel, kernel), kernel // 2

@@ -31,7 +31,7 @@ class CausalConv1d(nn.Conv1d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 2, dilation: int = 1) -> None:
-        check_counts(kernel=kernel, dilation=dilation)
+        check_counts(inputs=inputs, outputs=outputs, kernel=kernel, dilation=dilation)
         super().__init__(inputs, outputs, kernel, dilation=dilation)
         self.past = (kernel - 1) * dilation
 
@@ -59,7 +59,7 @@ class GatedLayer(nn.Module):
 
     def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        check_counts(inputs=inputs, outputs=outputs, kernel=kernel, dilation=dilation)
+        check_counts(channels=channels)
         self.conv = CausalConv1d(channels, 2 * channels, kernel, dilation)
         self.mix = nn.Conv1d(channels, 2 * channels, 1)
         self.dropout = nn.Dropout(dropout)

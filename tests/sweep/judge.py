@@ -28,7 +28,7 @@ PACKAGE = str(Path(gentext.__file__).parent)
 HERE = str(Path(__file__).parent)
 REFUSALS = (ValueError, TypeError, OSError, FloatingPointError, NotImplementedError)
 SHORTEST = 20  # letters of a sentence that says what to do
-SECONDS = 20  # that one call may take
+SECONDS = 20  # of the processor that one call may take
 RAISES = {dis.opmap["RAISE_VARARGS"], dis.opmap.get("RERAISE", -1)}
 
 
@@ -45,12 +45,15 @@ class Verdict:
     where: str = ""
 
 
-def judged(call: Any, finite: bool) -> Verdict:
-    """The verdict on ``call()``; ``finite``: whether all that it was given is."""
-    signal.signal(signal.SIGALRM, _too_slow)
+def judged(call: Any, finite: bool, expected: Any = None) -> Verdict:
+    """The verdict on ``call()``, whose ``finite`` arguments are to give finite numbers.
+
+    ``expected``, where given, says what is wrong about a result, if anything.
+    """
+    signal.signal(signal.SIGPROF, _too_slow)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             result = call()
             if isinstance(result, Iterator):
@@ -60,7 +63,7 @@ def judged(call: Any, finite: bool) -> Verdict:
         except Exception as error:
             return _of_error(error)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     if caught:
         first = caught[0]
         return Verdict(
@@ -68,7 +71,33 @@ def judged(call: Any, finite: bool) -> Verdict:
         )
     if finite and _has_nan(result):
         return Verdict("fault", "NaN out of finite values", "")
-    return Verdict("works")
+    wrong = expected(result) if expected is not None else ""
+    return Verdict("fault", wrong) if wrong else Verdict("works")
+
+
+def wrong_shape(name: str, given: Mapping[str, Any], result: Any) -> str:
+    """What is wrong about a result whose shape or type the name of a method promises."""
+    method, x = name.rpartition(".")[2], given.get("x", given.get("tokens"))
+    if not isinstance(result, Tensor):
+        return ""
+    if method == "sample" and isinstance(given.get("n"), int) and len(result) != given["n"]:
+        return f"{len(result)} samples for n={given['n']}"
+    if method == "loss" and (result.dim() or not result.is_floating_point()):
+        return f"a loss of shape {tuple(result.shape)} and {result.dtype}"
+    each = method in ("log_prob", "elbo", "pseudo_log_prob", "importance_log_prob")
+    if each and isinstance(x, Tensor) and len(result) != len(x):
+        return f"{tuple(result.shape)} values for {len(x)} examples"
+    return ""
+
+
+def differ(a: Any, b: Any) -> bool:
+    """Whether two results of the same draws are not the same."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        kinds = a.shape == b.shape and a.dtype == b.dtype
+        return not kinds or not torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) != len(b) or any(map(differ, a, b))
+    return isinstance(a, int | float | str) and a != b and a == a
 
 
 def _too_slow(number: int, frame: FrameType | None) -> None:
@@ -88,7 +117,11 @@ def _of_error(error: Exception) -> Verdict:
     )
     own = file.startswith(PACKAGE) and instruction in RAISES
     said = len(str(error)) >= SHORTEST or isinstance(error, NotImplementedError)
-    if isinstance(error, REFUSALS) and said and (own or by_signature):
+    theirs = file.startswith(HERE) and any(
+        frame.f_code.co_filename.startswith(PACKAGE) for frame, _ in frames
+    )  # of a function that was given
+    named = isinstance(error, OSError) and error.filename is not None
+    if theirs or named or (isinstance(error, REFUSALS) and said and (own or by_signature)):
         return Verdict("refused", str(error))
     message = str(error).strip().split("\n")[0][:110]
     return Verdict("fault", f"{type(error).__name__}: {message}", _where(error))

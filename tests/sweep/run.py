@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import multiprocessing
@@ -18,7 +19,9 @@ import tempfile
 import time
 import zlib
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.sweep import hostile, valid
-from tests.sweep.judge import Verdict, all_finite, judged
+from tests.sweep.judge import Verdict, all_finite, differ, judged, wrong_shape
 from tests.sweep.subjects import Subject, subjects
 
 CHUNK = 100  # calls that Hypothesis draws in one go
@@ -98,32 +101,77 @@ def run(job: tuple[list[str], int, int, float]) -> list[Row]:
 
 
 def _drawn(data: st.DataObject, subject: Subject) -> Row:
-    """A call of ``subject`` in which one or two arguments are changed, and how it ends."""
+    """A call of ``subject`` in which one or two arguments are changed, or none, and how it ends.
+
+    With valid arguments, or others that are equal to them, it has to work, and with the same result.
+    """
     with _quiet():
         of = None if subject.owner is None else valid.owner(subject)
         plain, rest = valid.arguments(subject)
-    defaults = {name: p.default for name, p in subject.parameters.items() if name not in plain}
-    every = {**{n: d for n, d in defaults.items() if d is not subject.parameters[n].empty}, **plain}
-    said = []
-    some = st.lists(st.sampled_from(sorted(every)), min_size=1, max_size=2, unique=True)
-    for name in data.draw(some) if every else ():
-        code, make = data.draw(hostile.change(every[name]))
+    given, said = dict(plain), {}
+    for name in data.draw(_names(subject, plain)):
+        before = plain.get(name, subject.parameters[name].default)
+        code, make = data.draw(hostile.change(before))
         with contextlib.suppress(Exception):  # where a change means nothing for this value
-            plain[name] = make(every[name])
-            said.append(f"{name}={code}")
+            given[name] = make(before)
+            said[name] = code
+    training = data.draw(st.booleans())
     if of is not None and isinstance(of, torch.nn.Module):
-        of.train(data.draw(st.booleans()))
-    torch.manual_seed(zlib.crc32(subject.name.encode()))
-    finite = all_finite([*plain.values(), *rest])
+        of.train(training)
     with _quiet():
-        verdict = judged(lambda: valid.called(subject, of, plain, rest), finite)
-    return subject.name, ", ".join(said), verdict
+        verdict = _called(subject, of, (plain, given), rest, said)
+    return subject.name, ", ".join(f"{name}={code}" for name, code in said.items()), verdict
+
+
+def _names(subject: Subject, plain: dict[str, Any]) -> st.SearchStrategy[list[str]]:
+    """Names of the arguments that are changed: one or two, and now and then none."""
+    every = [name for name, p in subject.parameters.items() if p.default is not p.empty]
+    every = sorted({*every, *(set(plain) & set(subject.parameters))})
+    if not every:
+        return st.just([])
+    some = st.lists(st.sampled_from(every), min_size=1, max_size=2, unique=True)
+    return st.integers(0, 11).flatmap(lambda k: some if k else st.just([]))
+
+
+def _called(
+    subject: Subject, of: Any, both: tuple[dict[str, Any], ...], rest: Any, said: dict[str, str]
+) -> Verdict:
+    """The verdict on a call, with the plain one before it where the two should agree."""
+    plain, given = both
+    tensors = any(isinstance(plain.get(name), torch.Tensor) for name in said)
+    same = not tensors and set(said.values()) <= hostile.SAME
+    seed_number = zlib.crc32(subject.name.encode())
+    begins = subject.method == "begin"  # what it reserves is filled later
+    finite = not begins and all_finite([*given.values(), *rest])
+    if not same:
+        torch.manual_seed(seed_number)
+        wrong = partial(wrong_shape, subject.name, given)
+        return judged(lambda: valid.called(subject, of, given, rest), finite, wrong)
+    results = []
+
+    def once(arguments: dict[str, Any]) -> Any:
+        torch.manual_seed(seed_number)
+        results.append(valid.called(subject, copy.deepcopy(of), arguments, rest))
+        return results[-1]
+
+    verdict = judged(lambda: once(plain), finite, partial(wrong_shape, subject.name, plain))
+    if verdict.kind == "works" and said:
+        verdict = judged(
+            lambda: once(valid.arguments(subject)[0] | {n: given[n] for n in said}), finite
+        )
+        if verdict.kind == "works" and not isinstance(results[0], Iterator) and differ(*results):
+            return Verdict("fault", "another result for equal arguments")
+    if verdict.kind == "refused":
+        return Verdict("fault", f"valid arguments are refused: {verdict.what[:100]}")
+    return verdict
 
 
 @contextlib.contextmanager
 def _quiet() -> Any:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def summarised(rows: list[Row]) -> dict[str, dict[str, int]]:
@@ -147,7 +195,9 @@ def report(rows: list[Row]) -> str:
         if verdict.kind == "fault":
             argument = said.partition("=")[0] if ", " not in said else "*"
             kind = verdict.what.partition(":")[0]
-            faults[verdict.where or name, kind, argument].append(f"{name}({said})  {verdict.what}")
+            faults[verdict.where or f"{name} ({verdict.what[:40]})", kind, argument].append(
+                f"{name}({said})  {verdict.what}"
+            )
     lines = [
         f"{where}  [{len(found)}]  {min(found, key=len)}"
         for (where, _, _), found in sorted(faults.items())

@@ -25,6 +25,7 @@ ABSTRACT = (  # their methods are swept where they are inherited
     "univariate.Univariate dequantization.Dequantized classifier.ImageClassifier "
     "distributions.Likelihood autoregressive.Autoregressive"
 ).split()
+NOT_FOR = [f"schedule.LearnedSchedule.{name}" for name in ("linear", "cosine", "from_beta")]
 OPERATORS = ("__call__", "__len__")  # public although they begin with an underscore
 
 
@@ -107,6 +108,8 @@ def subjects() -> dict[str, Subject]:
                 found[whole] = Subject(whole, thing)
                 for method, function in () if whole in ABSTRACT else methods(thing):
                     inner = f"{whole}.{method}"
+                    if inner in NOT_FOR:  # inherited, and refused
+                        continue
                     owner = None if inspect.ismethod(function) else thing
                     found[inner] = Subject(inner, function, owner, method)
     return found

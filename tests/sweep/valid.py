@@ -252,3 +252,16 @@ def _wanted(subject: Subject, name: str) -> bool:
 
     near = _keys(subject)[:-1]
     return any(name in TABLE.get(key, {}) for key in near)
+
+
+def missing() -> list[str]:
+    """Parameters that must be given and for which the table has no value."""
+    from tests.sweep.table import TABLE
+
+    return [
+        f"{subject.name}({name})"
+        for subject in subjects().values()
+        for name, parameter in subject.parameters.items()
+        if parameter.default is parameter.empty
+        and not any(name in TABLE.get(key, {}) for key in _keys(subject))
+    ]
