@@ -197,11 +197,12 @@ def test_integers_of_any_type_are_the_same_tokens_and_labels(name: str, dtype: t
     model, rows = tiny(name).eval(), batch(name)
     others = tuple(t if t.is_floating_point() else t.to(dtype) for t in rows)
     model.check(*others)
+    known = [method for n, method in PAIRS if n == name] if dtype == torch.uint8 else []
     values = []
     for given in (rows, others):
         torch.manual_seed(2)
         values.append([model(*given).detach()])
-        for _, method in (pair for pair in PAIRS if pair[0] == name):
+        for method in known:
             torch.manual_seed(2)
             values[-1] += flat(getattr(model, method)(**arguments(model, method, *given)))
     for ours, theirs in zip(*values, strict=True):
