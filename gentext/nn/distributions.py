@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.distributions import (
     Bernoulli,
     Categorical,
-    ContinuousBernoulli,
     Distribution,
     Independent,
     MixtureSameFamily,
@@ -27,6 +26,7 @@ from torch.distributions import (
 
 from gentext.core import at_least_single, check_examples, chosen
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
+from gentext.nn.continuous_bernoulli import ContinuousBernoulli
 
 
 def kl_normal(mean: Codes, std: Codes) -> PerExample:
@@ -214,7 +214,7 @@ class ContinuousBernoulliImage(Likelihood):
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images with natural parameters ``parameters`` (n, 1, *shape)."""
         logits = self.take(parameters)[:, 0]
-        return self.event(ContinuousBernoulli(logits=logits, validate_args=False))
+        return self.event(ContinuousBernoulli(logits))
 
 
 class DiscretizedLogisticMixture(Likelihood):
