@@ -179,7 +179,8 @@ def gradient_penalty(squared: PerExample) -> Scalar:
 
     Source: Gulrajani et al., NeurIPS 2017.
     """
-    return (squared.clamp_min(1e-12).sqrt() - 1).square().mean()
+    least = torch.finfo(squared.dtype).tiny  # the root has no slope at 0
+    return (squared.clamp_min(least).sqrt() - 1).square().mean()
 
 
 def zero_centred_penalty(squared: PerExample) -> Scalar:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gentext.core import Model, check_counts, chosen, evaluating
+from gentext.core import Model, at_least_single, check_counts, chosen, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -118,7 +118,8 @@ class BERT(Model):
                 f"got positions {places}: give at least one, from 0 to {tokens.shape[1] - 1}"
             )
         with evaluating(self):
-            return self.logits(_hidden(tokens, places, self.mask))[:, places].softmax(-1)
+            logits = self.logits(_hidden(tokens, places, self.mask))[:, places]
+            return at_least_single(logits).softmax(-1)
 
     @torch.no_grad()
     def gibbs_sample(
@@ -148,7 +149,8 @@ class BERT(Model):
         with evaluating(self):
             for _ in range(sweeps):
                 for i in visits(length, generator):
-                    p = self.logits(_hidden(x, [i], self.mask))[:, i].softmax(-1)
+                    logits = self.logits(_hidden(x, [i], self.mask))[:, i]
+                    p = at_least_single(logits).softmax(-1)
                     x[:, i] = torch.multinomial(p, 1, generator=generator)[:, 0]
         return x
 

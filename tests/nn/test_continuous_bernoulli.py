@@ -1,4 +1,4 @@
-"""The continuous Bernoulli distribution against quadrature, its closed forms in 60 digits, torch."""
+"""The continuous Bernoulli distribution against quadrature, closed forms in 60 digits, torch."""
 
 from __future__ import annotations
 
