@@ -27,6 +27,8 @@ from gentext.core.checks import (
     grey_levels,
     if_given,
     is_finite,
+    traced,
+    transformed,
 )
 from gentext.core.draws import (
     draw_noise,

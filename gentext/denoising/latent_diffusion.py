@@ -24,7 +24,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from gentext.core import Density, Model, at_least_single, check_examples, evaluating, if_given
+from gentext.core import (
+    Density,
+    Model,
+    at_hand,
+    at_least_single,
+    check_examples,
+    evaluating,
+    if_given,
+)
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.conditions import Given, conditions_of
@@ -236,7 +244,7 @@ class LatentDiffusion(Model):
         self.diffusion.check(x.new_zeros(()).expand(len(x), *self.latents), *labels)
 
     def _check_scale(self) -> None:
-        if self.scale.device.type != "cpu" or torch.compiler.is_compiling():
+        if not at_hand(self.scale):
             return
         if not float(self.scale) > 0:
             raise ValueError(

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gentext.core import Model, check_count, check_counts, evaluating
+from gentext.core import Model, at_hand, check_count, check_counts, evaluating
 from gentext.core.shapes import PerExample, Scalar, Tokens
 from gentext.denoising import masking
 from gentext.denoising.masking import Order
@@ -292,7 +292,7 @@ class MaskedDiffusion(Model):
             )
         if tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise ValueError(f"got tokens of {tokens.dtype}, but they must be whole numbers")
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or not tokens.numel():
+        if not at_hand(tokens) or not tokens.numel():
             return
         low, high = (int(token) for token in tokens.aminmax())
         if low < 0 or high > most:

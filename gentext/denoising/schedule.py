@@ -133,7 +133,8 @@ class Schedule(nn.Module):
     def at(self, t: Tensor | int, dims: int = 0) -> Level:
         """Level ``t``, an integer or (n,) of them, with ``dims`` axes added; −1 are the data."""
         t = torch.as_tensor(t, device=self.log_snr.device)
-        log_snr = self.log_snr.take(t.clamp(min=0))  # indexing would ask the device for a number
+        # plain indexing would ask the device for a number
+        log_snr = self.log_snr.index_select(0, t.clamp(min=0).flatten()).view(t.shape)
         alpha = torch.where(t < 0, 1.0, torch.sigmoid(log_snr).sqrt())
         sigma = torch.where(t < 0, 0.0, torch.sigmoid(-log_snr).sqrt())
         shape = (*t.shape, *(1 for _ in range(dims)))

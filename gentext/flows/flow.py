@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, check_count, check_examples, evaluating
+from gentext.core import Model, check_count, check_examples, evaluating, traced
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
 from gentext.flows.bases import Base, UniformBase, make_base
 from gentext.flows.transforms import Compose, Coupling, Inverse, MaskedAutoregressive, Transform
@@ -78,7 +78,7 @@ class Flow(Model):
             raise ValueError(f"got temperature={temperature}; it must be at least 0, and finite")
         self._check_context(n, context)
         like = next(self.parameters(), torch.empty(0))
-        quiet = torch.no_grad if torch.compiler.is_compiling() else torch.inference_mode
+        quiet = torch.no_grad if traced() else torch.inference_mode
         with evaluating(self), quiet():
             z = self.base.sample(n, like, generator, temperature)
             x = self.map.inverse_and_log_det(z, context)[0]

@@ -9,9 +9,9 @@ Source: Kingma and Welling, ICLR 2014; Rezende et al., ICML 2014.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Independent
@@ -23,10 +23,11 @@ from gentext.core import (
     check_examples,
     check_labels,
     drawing_from,
+    normal_like,
 )
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
-from gentext.nn.nets import Decoder, Encoder
+from gentext.nn.nets import Decoder, Encoder, one_hot
 
 Networks = str | tuple[nn.Module, nn.Module]
 
@@ -105,8 +106,7 @@ class VAE(Model):
         """
         check_count("samples", samples)
         q = self.encode(x, y)
-        with drawing_from(generator):
-            z = q.rsample((samples,))
+        z = _codes(q, samples, generator)
         reconstruction = self._log_likelihood(x, z, y).mean(0)
         return reconstruction, kl_normal(q.base_dist.loc, q.base_dist.scale)
 
@@ -147,8 +147,7 @@ class VAE(Model):
         Equation: :eq:`eq-vae-elbo`
         """
         q = self.encode(x, y)
-        with drawing_from(generator):
-            z = q.rsample((k,))
+        z = _codes(q, k, generator)
         return self._log_likelihood(x, z, y) + self.prior().log_prob(z) - q.log_prob(z)
 
     @torch.no_grad()
@@ -237,7 +236,7 @@ class VAE(Model):
             raise ValueError("this model takes no labels: use ConditionalVAE")
         if y is None:
             raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
-        return (F.one_hot(y, self.classes).to(like),)
+        return (one_hot(y, self.classes).to(like),)
 
     def _log_likelihood(
         self, x: Batch, z: Float[Tensor, "k n z"], y: Labels | None = None
@@ -246,6 +245,14 @@ class VAE(Model):
         k = len(z)
         p = self.decode(z.flatten(0, 1), None if y is None else y.repeat(k))
         return p.log_prob(x.repeat(k, *[1] * len(self.shape))).unflatten(0, (k, -1))
+
+
+def _codes(q: Independent, k: int, generator: torch.Generator | None) -> Float[Tensor, "k n z"]:
+    """``k`` draws μ + σε of each normal distribution, as its ``rsample``, also under ``vmap``."""
+    normal: Any = q.base_dist
+    with drawing_from(generator):
+        eps = normal_like(normal.loc.expand(k, -1, -1))
+    return normal.loc + eps * normal.scale
 
 
 def importance_bound(log_w: Float[Tensor, "k n"]) -> PerExample:

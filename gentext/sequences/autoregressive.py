@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, evaluating
+from gentext.core import Model, at_hand, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences import decoding
 
@@ -69,7 +69,7 @@ class Autoregressive(Model):
     def check_tokens(self, tokens: Tensor, room: int = 0) -> None:
         """Raise ValueError unless ``tokens`` are in the vocabulary and leave ``room`` for more.
 
-        Values are looked at on the CPU only, and outside ``torch.compile``.
+        Values are looked at where that costs nothing.
         """
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise ValueError(
@@ -81,7 +81,7 @@ class Autoregressive(Model):
                 f"got {tokens.shape[1]} tokens, but this model reads at most "
                 f"{self.context - room}: cut them, as in tokens[:, -{self.context - room}:]"
             )
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or tokens.numel() == 0:
+        if not at_hand(tokens) or tokens.numel() == 0:
             return
         least, most = (int(value) for value in tokens.aminmax())
         if least < 0 or most >= self.vocab_size:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from gentext.core import Model, at_least_single, check_counts, chosen, evaluating
+from gentext.core import Model, at_hand, at_least_single, check_counts, chosen, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.transformer import TransformerBlock
 
@@ -163,7 +163,7 @@ class BERT(Model):
             )
         if tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise ValueError(f"got tokens of {tokens.dtype}, but they must be whole numbers")
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling() or not tokens.numel():
+        if not at_hand(tokens) or not tokens.numel():
             return
         least, most = (int(token) for token in tokens.aminmax())
         if least < 0 or most >= len(self.tokens.weight):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    at_hand,
     check_counts,
     check_dropout,
     check_examples,
@@ -27,6 +28,7 @@ from gentext.core import (
     evaluating,
 )
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.nn.nets import one_hot
 from gentext.sequences.pixel_likelihoods import PIXEL_LIKELIHOODS
 
 MASKS = {"A": False, "B": True}  # whether a window shows the pixel in its centre
@@ -203,15 +205,15 @@ class PixelCNN(Model):
         """Pixels (n, c, h, w) as features (n, channels, h, w)."""
         if self.ordered:
             return self.read(2 * x - 1)
-        one_hot = F.one_hot((x * (self.levels - 1)).round().long(), self.levels)
-        return self.read(one_hot.movedim(-1, 2).flatten(1, 2).to(x))
+        levels = one_hot((x * (self.levels - 1)).round().long(), self.levels)
+        return self.read(levels.movedim(-1, 2).flatten(1, 2).to(x))
 
     def images(self, x: Tensor) -> Tensor:
         """``x``, if integers as images k/(K−1); ValueError where they do not fit this model.
 
-        Values are looked at on the CPU only, and outside ``torch.compile``.
+        Values are looked at where that costs nothing.
         """
-        look = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        look = at_hand(x)
         if x.is_floating_point():
             if look:
                 self.likelihood.check(x)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import Model, check_counts, chosen, evaluating
+from gentext.core import Model, at_hand, check_counts, chosen, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.decoding import beam_search
 from gentext.sequences.seq2seq_nets import NETS, Features, Maps
@@ -155,7 +155,7 @@ class Seq2Seq(Model):
             )
         if tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise ValueError(f"{name} is of {tokens.dtype}, but tokens are whole numbers")
-        if tokens.device.type != "cpu" or torch.compiler.is_compiling():
+        if not at_hand(tokens):
             return
         least, most = (int(token) for token in tokens.aminmax())
         if least < 0 or most >= self.vocab_size:
@@ -231,6 +231,6 @@ def _shifted(target: Tokens) -> Tokens:
 
 def _trim(tokens: Tensor) -> Tensor:
     """Without the columns in which all rows are padding, where looking at values costs nothing."""
-    if tokens.device.type != "cpu" or torch.compiler.is_compiling():
+    if not at_hand(tokens):
         return tokens
     return tokens[:, : int((tokens != PAD).sum(1).max())]

@@ -24,6 +24,7 @@ from gentext.core import (
     Generates,
     Model,
     Samples,
+    at_hand,
     check_counts,
     check_examples,
     drawing_from,
@@ -290,7 +291,7 @@ class VQVAE(Model):
                 f"got codes of shape {tuple(codes.shape)}, but images of this model have maps of "
                 f"{self.map[0]} x {self.map[1]}: give (n, {self.map[0]}, {self.map[1]}) or rows"
             )
-        if codes.device.type == "cpu" and not torch.compiler.is_compiling():
+        if at_hand(codes):
             low, high = (int(k) for k in codes.aminmax())
             if low < 0 or high >= len(codebook):
                 raise ValueError(

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_counts, check_dropout
+from gentext.core import at_hand, check_counts, check_dropout
 from gentext.core.shapes import Logits, Tokens
 from gentext.sequences.autoregressive import Autoregressive
 
@@ -167,7 +167,7 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
     check_counts(2, levels=levels)
     if not x.is_floating_point():
         raise ValueError(f"got samples of {x.dtype}; scale them into [-1, 1] as floating-point")
-    if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.numel():
+    if at_hand(x) and x.numel():
         least, most = (float(value) for value in x.detach().aminmax())
         if not (least >= -1 and most <= 1):
             raise ValueError(
