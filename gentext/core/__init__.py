@@ -38,4 +38,4 @@ from gentext.core.draws import (
     stratified_levels,
 )
 from gentext.core.model import Model
-from gentext.core.modes import at_least_single, evaluating, plain_precision
+from gentext.core.modes import Precise, as_weights, at_least_single, evaluating, plain_precision

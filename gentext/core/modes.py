@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,6 +20,30 @@ def plain_precision(like: Tensor) -> contextlib.AbstractContextManager[Any]:
 def at_least_single(x: Tensor) -> Tensor:
     """Half-precision numbers in single precision, others as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def as_weights(x: Tensor, net: nn.Module) -> Tensor:
+    """``x`` in the type of the weights of ``net``, as a network is to be given it."""
+    for weight in net.parameters():
+        if weight.is_floating_point():
+            return x.to(weight.dtype)
+    return x
+
+
+class Precise(nn.Module):
+    """A module whose own buffers stay in single precision where its weights are made smaller.
+
+    They are constants, such as levels of noise, of which half precision would make others.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            now = self._buffers[name]
+            if buffer is not None and now is not None and now.dtype.itemsize < 4:
+                self._buffers[name] = at_least_single(buffer).to(now.device)
+        return self
 
 
 @contextlib.contextmanager

@@ -30,7 +30,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model, check_examples, chosen, evaluating, grey_levels, if_given
+from gentext.core import (
+    Model,
+    as_weights,
+    at_least_single,
+    check_examples,
+    chosen,
+    evaluating,
+    grey_levels,
+    if_given,
+)
 from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.denoising import bound
@@ -116,6 +125,7 @@ class Diffusion(Model):
 
     def from_data(self, x: Batch) -> Batch:
         """x_0: images in [0, 1] as [−1, 1], other data as they are."""
+        x = at_least_single(x)
         return x if self.grey is None else 2 * x - 1
 
     def to_data(self, x_0: Batch) -> Batch:
@@ -137,7 +147,7 @@ class Diffusion(Model):
     def _predicted(self, x_t: Batch, t: Labels, y: Given | None) -> Batch:
         """What the network says of x_t; in training some labels or prompts are hidden from it."""
         shown = self.conditions.shown(y, len(x_t), x_t.device, hide=self.training)
-        return self.net(x_t, t, *shown)
+        return self.net(as_weights(x_t, self.net), t, *shown)
 
     def elbo(
         self,
@@ -277,7 +287,7 @@ class Diffusion(Model):
         """
         if y is not None:
             self.conditions.check(y, n)
-        like = next(self.parameters()).new_empty((n, *self.shape))
+        like = at_least_single(next(self.parameters()).new_empty((n, *self.shape)))
         yield from sample_path(
             self.denoiser(y, **options),
             self.schedule,

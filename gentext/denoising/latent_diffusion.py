@@ -27,6 +27,7 @@ from torch.distributions import Independent, Normal
 from gentext.core import (
     Density,
     Model,
+    Precise,
     at_hand,
     at_least_single,
     check_examples,
@@ -54,7 +55,7 @@ class Parts(NamedTuple):
     prior: PerExample
 
 
-class LatentDiffusion(Model):
+class LatentDiffusion(Model, Precise):
     """A diffusion of the codes of an autoencoder that is trained already.
 
     Arguments:
@@ -121,7 +122,7 @@ class LatentDiffusion(Model):
             q = coder.encode(x).base_dist
             return q.loc.unflatten(1, self.latents), q.scale.unflatten(1, self.latents)
         check_examples(x, self.shape, coder.likelihood.low, coder.likelihood.high)
-        return at_least_single(coder.encoder(x)), None
+        return coder.features(x), None
 
     def encode(self, x: Batch) -> Independent:
         """q(z | x), a normal distribution of codes divided by c, whose event shape is ``latents``.

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gentext.core import Model, at_hand, check_count, check_counts, evaluating
+from gentext.core import Model, at_hand, at_least_single, check_count, check_counts, evaluating
 from gentext.core.shapes import PerExample, Scalar, Tokens
 from gentext.denoising import masking
 from gentext.denoising.masking import Order
@@ -154,7 +154,8 @@ class MaskedDiffusion(Model):
             return torch.cat([self.term(*part) for part in parts])
         logits = self.logits(tokens.masked_fill(masked, self.mask))
         targets = tokens.masked_fill(~masked, -1).flatten()
-        nats = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="none")
+        logits = at_least_single(logits).flatten(0, 1)
+        nats = F.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
         return -tokens.shape[1] * nats.view(tokens.shape).sum(1) / masked.sum(1)
 
     def any_order_log_prob(self, tokens: Tokens, order: Sequence[int] | Tensor) -> PerExample:
@@ -168,11 +169,11 @@ class MaskedDiffusion(Model):
         self.check(tokens)
         tokens = tokens.long()
         x = torch.full_like(tokens, self.mask)
-        total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
+        total = torch.zeros_like(tokens[:, 0], dtype=at_least_single(self.bias).dtype)
         for places in masking.permutation(order, tokens).split(1, dim=1):
             true = tokens.gather(1, places)
             with evaluating(self):
-                log_p = self.logits(x, places)[:, 0].log_softmax(1)
+                log_p = at_least_single(self.logits(x, places)[:, 0]).log_softmax(1)
             total = total + log_p.gather(1, true)[:, 0]
             x = x.scatter(1, places, true)
         return total

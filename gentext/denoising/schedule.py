@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import chosen
+from gentext.core import Precise, at_least_single, chosen
 
 PREDICTIONS = ("eps", "x0", "v")
 MAX_LEFT = 0.05  # largest share of the data's variance that the last level may keep
@@ -53,7 +53,7 @@ def q_sample(x_0: Tensor, eps: Tensor, t: Level) -> Tensor:
     return t.alpha * x_0 + t.sigma * eps
 
 
-class Schedule(nn.Module):
+class Schedule(Precise):
     """T levels from little noise (t = 0) to nearly nothing else (t = T − 1), given by log SNR.
 
     The variance is preserved: α² = 1/(1 + 1/SNR), σ² = 1 − α².
@@ -234,8 +234,9 @@ class LearnedSchedule(Schedule):
     @property
     def log_snr(self) -> Float[Tensor, "T"]:
         """log SNR of every level."""
-        done = torch.linspace(0, 1, len(self.levels), device=self.ends.device).to(self.ends)
-        return self.ends[0] + done * (self.ends[1] - self.ends[0])
+        ends = at_least_single(self.ends)
+        done = torch.linspace(0, 1, len(self.levels), device=ends.device).to(ends)
+        return ends[0] + done * (ends[1] - ends[0])
 
     def values(self) -> list[float]:
         """log SNR of every level as plain numbers."""

@@ -22,7 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from gentext.core import Model, check_examples, chosen, normal_like
+from gentext.core import (
+    Model,
+    as_weights,
+    at_least_single,
+    check_examples,
+    chosen,
+    normal_like,
+)
 from gentext.core.shapes import Batch, PerExample, Scalar
 from gentext.denoising.langevin import (
     VE,
@@ -161,7 +168,7 @@ class ScoreSDE(Model):
         c_skip, c_out, c_in = precondition(varsigma, self.data_std)
         done = (self.most - level.log_snr) / (self.most - self.least)
         times = (TIMES * done).clamp(min=0).to(y).reshape(-1).expand(len(y))
-        return c_skip * y + c_out * self.net(c_in * y, times)
+        return c_skip * y + c_out * self.net(as_weights(c_in * y, self.net), times)
 
     def score(self, x_t: Batch, t: Tensor | float) -> Batch:
         """∇ log p_t(x_t) = (α x_0 − x_t)/σ², of x_0 as predicted; t a number or (n,) of them."""
@@ -173,6 +180,7 @@ class ScoreSDE(Model):
 
         Equation: :eq:`eq-sde-dsm`
         """
+        x = at_least_single(x)
         places = torch.arange(len(x), device=x.device) / len(x)
         t = (places + torch.rand((), device=x.device)).to(x) % 1  # each as likely, evenly spread
         t = self.end + (1 - self.end) * t
@@ -189,11 +197,11 @@ class ScoreSDE(Model):
     def encode(self, x: Batch, *, steps: int = 50, method: str = "rk4") -> Batch:
         """The noise at t = 1 where the path of each example ends."""
         self.check(x)
-        return solve(self.velocity, x, self.most, self.least, steps, method)
+        return solve(self.velocity, at_least_single(x), self.most, self.least, steps, method)
 
     def decode(self, z: Batch, *, steps: int = 50, method: str = "rk4") -> Batch:
         """The example from which the path to the noise z comes."""
-        return solve(self.velocity, z, self.least, self.most, steps, method)
+        return solve(self.velocity, at_least_single(z), self.least, self.most, steps, method)
 
     def prior_log_prob(self, z: Batch) -> PerExample:
         """log N(z; 0, α²σ_d² + σ²) with the level at t = 1 and σ_d = ``data_std``."""
@@ -209,6 +217,7 @@ class ScoreSDE(Model):
         """
         self.check(x)
         options |= {"start": self.most, "end": self.least, "prior_log_prob": self.prior_log_prob}
+        x = at_least_single(x)
         return ode_log_prob(self.velocity, x, steps=steps, method=method, **options)
 
     @torch.no_grad()
@@ -226,7 +235,7 @@ class ScoreSDE(Model):
         The ``options`` are those of the function that does it, such as ``reverse_sde``.
         """
         chosen("sampler", sampler, SAMPLERS)
-        like = next(self.parameters()).new_empty((n, *self.shape))
+        like = at_least_single(next(self.parameters()).new_empty((n, *self.shape)))
         x = self.prior_std * normal_like(like, generator)
         if sampler == "ode":
             x = self.decode(x, steps=steps, **options)

@@ -19,7 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, check_count, check_examples, evaluating, traced
+from gentext.core import (
+    Model,
+    at_least_single,
+    check_count,
+    check_examples,
+    evaluating,
+    traced,
+)
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
 from gentext.flows.bases import Base, UniformBase, make_base
 from gentext.flows.transforms import Compose, Coupling, Inverse, MaskedAutoregressive, Transform
@@ -42,7 +49,7 @@ class Flow(Model):
         Equation: :eq:`eq-flow-cov`
         """
         self._check(x, context)
-        z, log_det = self.map(x, context)
+        z, log_det = self.map(at_least_single(x), context)
         return self.base.log_prob(z) + log_det
 
     def loss(self, x: Flat, context: Context | None = None) -> Scalar:
@@ -57,12 +64,12 @@ class Flow(Model):
     def encode(self, x: Flat, context: Context | None = None) -> Flat:
         """z = f(x)."""
         self._check(x, context)
-        return self.map(x, context)[0]
+        return self.map(at_least_single(x), context)[0]
 
     def decode(self, z: Flat, context: Context | None = None) -> Flat:
         """x with f(x) = z."""
         self._check(z, context)
-        return self.map.inverse_and_log_det(z, context)[0]
+        return self.map.inverse_and_log_det(at_least_single(z), context)[0]
 
     def sample(
         self,
@@ -80,7 +87,7 @@ class Flow(Model):
         like = next(self.parameters(), torch.empty(0))
         quiet = torch.no_grad if traced() else torch.inference_mode
         with evaluating(self), quiet():
-            z = self.base.sample(n, like, generator, temperature)
+            z = self.base.sample(n, at_least_single(like), generator, temperature)
             x = self.map.inverse_and_log_det(z, context)[0]
         return x.clone()  # outside, so that gradients may be taken with them
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Categorical
 
-from gentext.core import check_count, drawing_from
+from gentext.core import as_weights, at_least_single, check_count, drawing_from
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
 from gentext.latent.vae import VAE, Networks
 from gentext.nn.nets import Encoder
@@ -62,7 +62,8 @@ class SemiSupervisedVAE(ConditionalVAE):
 
     def classify(self, x: Batch) -> Categorical:
         """q(y | x)."""
-        return Categorical(logits=self.classifier(x), validate_args=False)
+        logits = at_least_single(self.classifier(as_weights(x, self.classifier)))
+        return Categorical(logits=logits, validate_args=False)
 
     def accuracy(self, x: Batch, y: Labels) -> Scalar:
         """The share of the examples whose most probable class under q(y | x) is ``y``."""

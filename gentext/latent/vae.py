@@ -18,6 +18,7 @@ from torch.distributions import Independent
 
 from gentext.core import (
     Model,
+    as_weights,
     check_count,
     check_counts,
     check_examples,
@@ -86,10 +87,12 @@ class VAE(Model):
     def encode(self, x: Batch, y: Labels | None = None) -> Independent:
         """q(z | x), a normal distribution with batch shape (n,) and event shape (latent,)."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
+        x = as_weights(x, self.encoder)
         return self.posterior(self.encoder(x, *self._one_hot(y, x)))
 
     def decode(self, z: Codes, y: Labels | None = None) -> Independent:
         """p(x | z), with batch shape (n,) and event shape ``shape``."""
+        z = as_weights(z, self.decoder)
         return self.likelihood(self.decoder(torch.cat([z, *self._one_hot(y, z)], dim=1)))
 
     def elbo_terms(

@@ -24,7 +24,7 @@ from torch.distributions import (
     constraints,
 )
 
-from gentext.core import at_hand, at_least_single, check_examples, chosen
+from gentext.core import Precise, at_hand, at_least_single, check_examples, chosen
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
 from gentext.nn.continuous_bernoulli import ContinuousBernoulli
 
@@ -53,7 +53,7 @@ def kl_multivariate_normal(
     return 0.5 * (trace + distance - len(delta) + cov_2.logdet() - cov_1.logdet())
 
 
-class StandardNormal(nn.Module):
+class StandardNormal(Precise):
     """The prior N(0, I) over codes of size ``features``."""
 
     zero: Tensor
@@ -159,7 +159,7 @@ class Likelihood(nn.Module):
         return Independent(distribution, len(self.shape), validate_args=False)
 
 
-class NormalImage(Likelihood):
+class NormalImage(Likelihood, Precise):
     """N(x; x̂, s²I) with one standard deviation s, fixed (``scale=``) or learned (None).
 
     A learned s starts at 0.1: with a large one, codes that carry nothing in the first steps of
@@ -181,7 +181,9 @@ class NormalImage(Likelihood):
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images whose means are ``parameters`` (n, 1, *shape)."""
         mean = self.take(parameters)[:, 0]
-        return self.event(Normal(mean, self.log_scale.exp().to(mean), validate_args=False))
+        return self.event(
+            Normal(mean, at_least_single(self.log_scale).exp().to(mean), validate_args=False)
+        )
 
 
 class BernoulliImage(Likelihood):

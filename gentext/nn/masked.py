@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gentext.core import as_weights
 from gentext.core.shapes import Context, Flat, PerExample
 from gentext.nn.nets import stacked
 
@@ -98,7 +99,7 @@ class MaskedMLP(nn.Module):
 
     def columns(self, x: Flat, context: Context | None = None) -> Float[Tensor, "out d n"]:
         """Numbers of shape (outputs, features, n), a row for all examples."""
-        x = x if context is None else torch.cat([x, context], 1)
+        x = as_weights(x if context is None else torch.cat([x, context], 1), self)
         return to_columns(self.layers, x).unflatten(0, (self.outputs, self.features))
 
     def forward(self, x: Flat, context: Context | None = None) -> Float[Tensor, "n d out"]:
@@ -143,7 +144,7 @@ class Reader:
         rows = numbers.argsort(stable=True)
         weight, bias = layer.mask * layer.weight, layer.bias[rows, None]
         if context is not None:
-            bias = bias + weight[rows, features:] @ context.t()
+            bias = bias + weight[rows, features:] @ context.to(bias.dtype).t()
         ends = (numbers - 1).bincount(minlength=features).cumsum(0).tolist()
         sizes = [end - start for start, end in pairwise([0, *ends])]
         self.layers.append((weight[rows][:, known].split(sizes), bias.split(sizes)))
@@ -161,7 +162,7 @@ class Reader:
         if self.parts is None:
             self.known[0][self.d] = x
         else:
-            self.parts[0].append(x[None])
+            self.parts[0].append(x[None].to(self.known[0].dtype))
         seen = self.d + 1
         for k, (weights, biases) in enumerate(self.layers):
             start, end = self.ends[k][self.d - 1] if self.d else 0, self.ends[k][self.d]

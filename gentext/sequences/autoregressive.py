@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, at_hand, evaluating
+from gentext.core import Model, at_hand, at_least_single, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences import decoding
 
@@ -99,7 +99,7 @@ class Autoregressive(Model):
         self.check_tokens(tokens)
         before = torch.cat([tokens.new_full((len(tokens), 1), self.bos), tokens[:, :-1]], dim=1)
         loss = torch.nn.functional.cross_entropy(
-            self.logits(before).flatten(0, 1),
+            at_least_single(self.logits(before)).flatten(0, 1),
             tokens.flatten(),
             ignore_index=-100 if self.pad is None else self.pad,
             reduction="none",

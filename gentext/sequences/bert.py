@@ -97,9 +97,10 @@ class BERT(Model):
 
         Source: Besag, 1975; Salazar et al., ACL 2020.
         """
-        total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
+        total = torch.zeros_like(tokens[:, 0], dtype=at_least_single(self.bias).dtype)
         for i in range(tokens.shape[1]):
-            log_p = self.logits(_hidden(tokens, [i], self.mask))[:, i].log_softmax(-1)
+            logits = self.logits(_hidden(tokens, [i], self.mask))[:, i]
+            log_p = at_least_single(logits).log_softmax(-1)
             shown = tokens[:, i] != (-1 if self.pad is None else self.pad)
             x_i = torch.where(shown, tokens[:, i], 0)
             total = total + torch.where(shown, log_p.gather(1, x_i[:, None])[:, 0], 0)
@@ -215,6 +216,7 @@ def mlm_loss(logits: Logits, tokens: Tokens, M: Bool[Tensor, "n t"]) -> Scalar:
     Equation: :eq:`eq-pre-mlm`
     """
     targets = tokens.long().masked_fill(~M, -1).flatten()
+    logits = at_least_single(logits)
     total = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
     return total / M.sum().clamp(min=1)
 

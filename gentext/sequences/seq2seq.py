@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import Model, at_hand, check_counts, chosen, evaluating
+from gentext.core import Model, at_hand, at_least_single, check_counts, chosen, evaluating
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences.decoding import beam_search
 from gentext.sequences.seq2seq_nets import NETS, Features, Maps
@@ -84,7 +84,7 @@ class Seq2Seq(Model):
     def log_prob(self, source: Tensor, target: Tensor) -> PerExample:
         """log p(target | source), exact, in nats; a row without EOS is the start of a text."""
         self.check(source, target)
-        log_p = self.logits(source, target).log_softmax(-1)
+        log_p = at_least_single(self.logits(source, target)).log_softmax(-1)
         written = target != PAD
         values = log_p.gather(2, target.masked_fill(~written, EOS)[..., None])[..., 0]
         return torch.where(written, values, 0).sum(1)
