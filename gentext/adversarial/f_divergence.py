@@ -45,6 +45,13 @@ def _kl_to_middle(p: Tensor, q: Tensor) -> Tensor:
     return torch.xlogy(p, p) - torch.xlogy(p, torch.where(m > 0, m, 1))
 
 
+def _times_log1p_of_inverse(u: Tensor) -> Tensor:
+    """u log(1 + 1/u), 0 at u = 0."""
+    above = u > 0
+    inner = torch.where(above, u, 1)
+    return torch.where(above, inner * (1 / inner).log1p(), 0)
+
+
 def _chi2(p: Tensor, q: Tensor) -> Tensor:
     """(p − q)²/q of each point."""
     shared = q > 0
@@ -78,7 +85,7 @@ DIVERGENCES: dict[str, Divergence] = {
         pointwise=_chi2,
     ),
     "gan": Divergence(
-        f=lambda u: torch.xlogy(u, u) - (u + 1) * (u + 1).log() + math.log(4),
+        f=lambda u: math.log(4) - u.log1p() - _times_log1p_of_inverse(u),
         slope=lambda u: -(1 / u).log1p(),
         conjugate=lambda t: -(-torch.expm1(t.clamp_max(0))).log() - math.log(4),
         output=lambda v: -softplus(-v),

@@ -20,16 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gentext.adversarial.objectives import (
-    OBJECTIVES,
-    PENALTIES,
-    between,
-    checked_penalties,
-    slopes,
-)
+from gentext.adversarial.objectives import OBJECTIVES, PENALTIES, between, checked_penalties, slopes
 from gentext.adversarial.players import players
 from gentext.core import (
     Model,
+    as_weights,
     at_least_single,
     check_count,
     check_counts,
@@ -119,9 +114,9 @@ class GAN(Model):
 
     def critic_loss(self, x: Batch, *labels: Tensor) -> Scalar:
         """The objective's loss of the critic on data and as many samples, and the penalties."""
-        x, labels = self._inner(x), _whole(labels)
+        x, labels = as_weights(self._inner(x), self.critic), _whole(labels)
         with torch.no_grad():
-            fake = self.generator(self._codes(len(x), x), *labels).to(x.dtype)
+            fake = self._generated(self._codes(len(x), x), *labels).to(x.dtype)
         both, twice = torch.cat([x, fake]), [torch.cat([y, y]) for y in labels]
         squared = None
         if self.penalties.keys() & {"r1", "r2"}:
@@ -146,8 +141,8 @@ class GAN(Model):
 
     def generator_loss(self, x: Batch, *labels: Tensor) -> Scalar:
         """The objective's loss of the generator on as many samples as there are examples."""
-        x, labels = self._inner(x), _whole(labels)
-        fake = self.generator(self._codes(len(x), x), *labels)
+        x, labels = as_weights(self._inner(x), self.critic), _whole(labels)
+        fake = self._generated(self._codes(len(x), x), *labels)
         # the critic's weights as constants: of them no gradient is asked
         fixed = {name: p.detach() for name, p in self.critic.named_parameters()}
         value = _judged(functional_call(self.critic, fixed, (fake, *labels)), fake)
@@ -167,14 +162,14 @@ class GAN(Model):
                 "it that method, or use score"
             )
         with evaluating(self.critic):  # so that the estimates of spectral norms stay as they are
-            return features(self._inner(x))
+            return features(as_weights(self._inner(x), self.critic))
 
     def score(self, x: Batch, y: Labels | None = None) -> PerExample:
         """The critic's value of each example, (n,)."""
         labels = _whole(if_given(y))
         self.check(x, *labels)
         with evaluating(self.critic):
-            return _judged(self.critic(self._inner(x), *labels), x)
+            return _judged(self.critic(as_weights(self._inner(x), self.critic), *labels), x)
 
     @in_evaluation
     def decode(self, z: Codes, y: Labels | None = None) -> Batch:
@@ -183,7 +178,7 @@ class GAN(Model):
             raise ValueError(f"got codes {tuple(z.shape)}; this model needs (n, {self.latent})")
         labels = _whole(if_given(y))
         _check_given(labels, len(z), self.classes)
-        return self._outer(self.generator(z, *labels))
+        return self._outer(at_least_single(self._generated(z, *labels)))
 
     def sample(
         self,
@@ -224,8 +219,13 @@ class GAN(Model):
         labels = None if y is None else y.repeat_interleave(steps)
         return self.decode(path.flatten(0, 1), labels).unflatten(0, (len(a), steps))
 
+    def _generated(self, z: Codes, *labels: Tensor) -> Batch:
+        """G(z) as the critic sees it."""
+        return self.generator(as_weights(z, self.generator), *labels)
+
     def _codes(self, n: int, like: Tensor, generator: torch.Generator | None = None) -> Codes:
-        dtype = like.dtype if like.is_floating_point() else None
+        real = like.is_floating_point()
+        dtype = torch.promote_types(like.dtype, torch.float32) if real else None
         return torch.randn(n, self.latent, device=like.device, dtype=dtype, **drawn_by(generator))
 
     def _check_values(self, x: Tensor) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from gentext.adversarial.f_divergence import DIVERGENCES, Divergence
-from gentext.core import at_least_single, chosen
+from gentext.core import at_least_single, chosen, transformed
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
 
@@ -166,10 +166,23 @@ OBJECTIVES: dict[str, Objective] = {
 @torch.compiler.disable  # which cannot differentiate twice through what it has compiled
 def slopes(critic: Critic, x: Batch, *labels: Tensor) -> tuple[Tensor, PerExample]:
     """The critic's values of ``x``, and ‖∇a(x)‖² of each example, through which gradients flow."""
+    if transformed():
+        return _transformed_slopes(critic, x, *labels)
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         values = critic(x, *(y.clone() for y in labels))
         (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True)
+    return values, at_least_single(gradient).reshape(len(x), -1).square().sum(1)
+
+
+def _transformed_slopes(critic: Critic, x: Batch, *labels: Tensor) -> tuple[Tensor, PerExample]:
+    """The same within a function of ``torch.func``, which knows no gradients but its own."""
+
+    def total(x: Tensor) -> tuple[Tensor, Tensor]:
+        values = critic(x, *labels)
+        return values.sum(), values
+
+    gradient, values = torch.func.grad(total, has_aux=True)(x.detach())
     return values, at_least_single(gradient).reshape(len(x), -1).square().sum(1)
 
 
@@ -180,7 +193,8 @@ def gradient_penalty(squared: PerExample) -> Scalar:
 
     Source: Gulrajani et al., NeurIPS 2017.
     """
-    return (squared.clamp_min(1e-12).sqrt() - 1).square().mean()
+    least = torch.finfo(squared.dtype).tiny  # the root has no slope at 0
+    return (squared.clamp_min(least).sqrt() - 1).square().mean()
 
 
 def zero_centred_penalty(squared: PerExample) -> Scalar:

@@ -33,6 +33,8 @@ from gentext.core.checks import (
     grey_levels,
     if_given,
     is_finite,
+    traced,
+    transformed,
     true_or_false,
     whole_numbers,
 )
@@ -45,5 +47,12 @@ from gentext.core.draws import (
     stratified_levels,
 )
 from gentext.core.model import Model, plain
-from gentext.core.modes import at_least_single, evaluating, in_evaluation, plain_precision
+from gentext.core.modes import (
+    Precise,
+    as_weights,
+    at_least_single,
+    evaluating,
+    in_evaluation,
+    plain_precision,
+)
 from gentext.core.wrapped import bare

@@ -117,12 +117,22 @@ def check_heads(width: int, heads: int, rotary: bool = False) -> None:
         )
 
 
-def at_hand(x: Tensor) -> bool:
-    """Whether a look at the values of ``x`` costs nothing: on the CPU, outside ``torch.compile``.
+def transformed() -> bool:
+    """Whether this runs within a function of ``torch.func``, such as ``vmap``, and not compiled."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
 
-    Elsewhere a look waits for the device, or breaks the graph.
+
+def traced() -> bool:
+    """Whether tensors stand for others, at whose values one cannot look: compiled, transformed."""
+    return torch.compiler.is_compiling() or transformed()
+
+
+def at_hand(x: Tensor) -> bool:
+    """Whether a look at the values of ``x`` costs nothing: on the CPU, and not ``traced``.
+
+    Elsewhere a look waits for the device, or is not possible.
     """
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and not traced()
 
 
 def is_finite(x: Tensor) -> bool:
@@ -204,7 +214,7 @@ def check_labels(y: Tensor, n: int, classes: int, least: int = 0) -> Tensor:
             f"got labels of shape {tuple(y.shape)}, but {n} examples need {n} integers of shape "
             f"({n},): give one for each, such as y.flatten() or y.expand({n})"
         )
-    if y.device.type == "meta" or torch.compiler.is_compiling() or not n:
+    if y.device.type == "meta" or traced() or not n:
         return y
     low, high = (int(v) for v in y.aminmax())
     if low < least or high >= classes:

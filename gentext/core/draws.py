@@ -73,7 +73,7 @@ def stratified(
     dtype = torch.promote_types(x.dtype, torch.float32) if dtype is None else dtype
     u = torch.rand((), dtype=dtype, device=x.device, **drawn_by(generator))
     places = torch.arange(len(x), dtype=dtype, device=x.device).div_(len(x))
-    return places.add_(u).remainder_(1)
+    return places.add(u).remainder(1)
 
 
 def stratified_levels(x: Batch, count: int, generator: torch.Generator | None = None) -> Labels:

@@ -29,6 +29,30 @@ def at_least_single(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def as_weights(x: Tensor, net: nn.Module) -> Tensor:
+    """``x`` in the type of the weights of ``net``, as a network is to be given it."""
+    for weight in net.parameters():
+        if weight.is_floating_point():
+            return x.to(weight.dtype)
+    return x
+
+
+class Precise(nn.Module):
+    """A module whose own buffers stay in single precision where its weights are made smaller.
+
+    They are constants, such as levels of noise, of which half precision would make others.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in before.items():
+            now = self._buffers[name]
+            if buffer is not None and now is not None and now.dtype.itemsize < 4:
+                self._buffers[name] = at_least_single(buffer).to(now.device)
+        return self
+
+
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in evaluation mode for a while; afterwards each part is in the mode it had."""

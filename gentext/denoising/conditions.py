@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_counts, check_labels, check_number, whole_numbers
+from gentext.core import check_counts, check_labels, check_number, traced, whole_numbers
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, Tokens
 from gentext.sequences.transformer import TransformerBlock
@@ -286,7 +286,7 @@ def check_prompts(y: Tensor, n: int, vocab_size: int) -> None:
             f"got prompts of shape {tuple(y.shape)}, but {n} examples need {n} rows of token "
             f"numbers, where {PAD} fills rows up"
         )
-    if y.device.type == "meta" or torch.compiler.is_compiling() or not y.numel():
+    if y.device.type == "meta" or traced() or not y.numel():
         return
     low, high = (int(v) for v in y.aminmax())
     if low < 0 or high >= vocab_size:

@@ -32,6 +32,8 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    as_weights,
+    at_least_single,
     check_count,
     check_counts,
     check_examples,
@@ -127,6 +129,7 @@ class Diffusion(Model):
 
     def from_data(self, x: Batch) -> Batch:
         """x_0: images in [0, 1] as [−1, 1], other data as they are."""
+        x = at_least_single(x)
         return x if self.grey is None else 2 * x - 1
 
     def to_data(self, x_0: Batch) -> Batch:
@@ -152,7 +155,7 @@ class Diffusion(Model):
     def _predicted(self, x_t: Batch, t: Labels, y: Given | None) -> Batch:
         """What the network says of x_t; in training some labels or prompts are hidden from it."""
         shown = self.conditions.shown(y, len(x_t), x_t.device, hide=self.training)
-        return self.net(x_t, t, *shown)
+        return self.net(as_weights(x_t, self.net), t, *shown)
 
     def elbo(
         self,
@@ -297,7 +300,7 @@ class Diffusion(Model):
         check_count("n", n)
         for given in if_given(y):
             self.conditions.check(given, n)
-        like = next(self.parameters()).new_empty((n, *self.shape))
+        like = at_least_single(next(self.parameters()).new_empty((n, *self.shape)))
         yield from sample_path(
             self.denoiser(y, **options),
             self.schedule,

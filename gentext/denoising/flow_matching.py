@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    as_weights,
+    at_least_single,
     check_count,
     check_examples,
     check_finite,
@@ -121,11 +123,12 @@ class FlowMatching(Model):
 
         Equation: :eq:`eq-sde-cfm`
         """
+        x = at_least_single(x)
         eps = self._paired(x, y) if eps is None else eps
         shown = self.conditions.shown(y, len(x), x.device, hide=self.training)
 
         def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.net(x_t, 1000 * t, *shown)
+            return self.net(as_weights(x_t, self.net), 1000 * t, *shown)
 
         times = TIMES[self.times](stratified(x))
         return matching_error(velocity, x, eps, times, "mean")
@@ -144,7 +147,7 @@ class FlowMatching(Model):
             dtype = torch.promote_types(x_t.dtype, torch.float32)
             t = torch.full((len(x_t),), float(t), device=x_t.device, dtype=dtype)
         shown = self.conditions.shown(y, len(x_t), x_t.device, hide=False)
-        u = self.net(x_t, 1000 * t, *shown)
+        u = self.net(as_weights(x_t, self.net), 1000 * t, *shown)
         return cfg(u, self.velocity(x_t, t), guidance) if guidance else u
 
     def _field(self, y: Given | None, guidance: float = 0.0) -> Callable[[Tensor, float], Tensor]:
@@ -193,7 +196,7 @@ class FlowMatching(Model):
     def _noise(self, n: int, generator: torch.Generator | None) -> Batch:
         check_count("n", n)
         like = next(self.parameters(), torch.empty(0))
-        return normal_like(like.new_empty((n, *self.shape)), generator)
+        return normal_like(at_least_single(like.new_empty((n, *self.shape))), generator)
 
     @torch.no_grad()
     def decode(
@@ -210,7 +213,8 @@ class FlowMatching(Model):
         The methods are those of ``ode``; ``guidance`` w > 0 pushes towards ``y``.
         """
         self._check(eps, y, guidance)
-        return solve(self._field(y, guidance), eps, 1.0, 0.0, steps, method)
+        field = self._field(y, guidance)
+        return solve(field, at_least_single(eps), 1.0, 0.0, steps, method)
 
     @torch.no_grad()
     def encode(
@@ -218,7 +222,7 @@ class FlowMatching(Model):
     ) -> Batch:
         """The noise that the data flow to; ``decode`` leads back."""
         self._check(x, y)
-        return solve(self._field(y), x, 0.0, 1.0, steps, method)
+        return solve(self._field(y), at_least_single(x), 0.0, 1.0, steps, method)
 
     @torch.no_grad()
     def log_prob(
@@ -245,7 +249,7 @@ class FlowMatching(Model):
 
         return ode_log_prob(
             by_root,
-            x,
+            at_least_single(x),
             prior_log_prob=lambda eps: noise.log_prob(eps.flatten(1)),
             steps=steps,
             method=method,

@@ -21,7 +21,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gentext.core import check_count, check_finite, check_number, chosen, normal_like
+from gentext.core import at_hand, check_count, check_finite, check_number, chosen, normal_like
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
 from gentext.denoising.schedule import Level
@@ -188,7 +188,7 @@ def langevin(
     Source: Roberts and Tweedie, Bernoulli 1996.
     """
     h = torch.as_tensor(step)
-    if steps < 1 or (h.device.type == "cpu" and not h > 0):
+    if steps < 1 or (at_hand(h) and not h > 0):
         raise ValueError(f"got step={step} and steps={steps}; take at least 1, each above 0")
     for _ in range(steps):
         z = normal_like(x, generator)
@@ -274,8 +274,7 @@ def reverse_sde(score: Score, process: LinearSDE, x: Batch, steps: int, **option
 def _as_time(t: Tensor | float) -> Tensor:
     """Times as a tensor, which must be in [0, 1]; numbers become one of double precision."""
     t = t if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64)
-    known = t.device.type == "cpu" and not torch.compiler.is_compiling()
-    if known and not bool(((t >= 0) & (t <= 1 + ROUNDING)).all()):
+    if at_hand(t) and not bool(((t >= 0) & (t <= 1 + ROUNDING)).all()):
         raise ValueError(
             f"got times from {float(t.min()):g} to {float(t.max()):g}; they run from 0, the data, "
             "to 1, the noise"

@@ -26,6 +26,8 @@ from torch.distributions import Independent, Normal
 from gentext.core import (
     Density,
     Model,
+    Precise,
+    at_hand,
     at_least_single,
     check_examples,
     evaluating,
@@ -54,7 +56,7 @@ class Parts(NamedTuple):
     prior: PerExample
 
 
-class LatentDiffusion(Model):
+class LatentDiffusion(Model, Precise):
     """A diffusion of the codes of an autoencoder that is trained already.
 
     Arguments:
@@ -121,7 +123,7 @@ class LatentDiffusion(Model):
             q = coder.encode(x).base_dist
             return q.loc.unflatten(1, self.latents), q.scale.unflatten(1, self.latents)
         check_examples(x, self.shape, coder.likelihood.low, coder.likelihood.high)
-        return at_least_single(coder.encoder(x)), None
+        return coder.features(x), None
 
     def encode(self, x: Batch) -> Independent:
         """q(z | x), a normal distribution of codes divided by c, whose event shape is ``latents``.
@@ -243,7 +245,7 @@ class LatentDiffusion(Model):
         self.diffusion.check(x.new_zeros(()).expand(len(x), *self.latents), *labels)
 
     def _check_scale(self) -> None:
-        if self.scale.device.type != "cpu" or torch.compiler.is_compiling():
+        if not at_hand(self.scale):
             return
         if not float(self.scale) > 0:
             raise ValueError(

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from gentext.core import (
     Model,
     at_hand,
+    at_least_single,
     check_count,
     check_counts,
     check_dropout,
@@ -178,7 +179,8 @@ class MaskedDiffusion(Model):
             return torch.cat([self._term(*part) for part in parts])
         logits = self.logits(tokens.masked_fill(masked, self.mask))
         targets = tokens.masked_fill(~masked, -1).flatten()
-        nats = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="none")
+        logits = at_least_single(logits).flatten(0, 1)
+        nats = F.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
         return -tokens.shape[1] * nats.view(tokens.shape).sum(1) / masked.sum(1)
 
     def any_order_log_prob(self, tokens: Tokens, order: Sequence[int] | Tensor) -> PerExample:
@@ -191,11 +193,11 @@ class MaskedDiffusion(Model):
         """
         tokens = self._checked(tokens)
         x = torch.full_like(tokens, self.mask)
-        total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
+        total = torch.zeros_like(tokens[:, 0], dtype=at_least_single(self.bias).dtype)
         for places in masking.permutation(order, tokens).split(1, dim=1):
             true = tokens.gather(1, places)
             with evaluating(self):
-                log_p = self.logits(x, places)[:, 0].log_softmax(1)
+                log_p = at_least_single(self.logits(x, places)[:, 0]).log_softmax(1)
             total = total + log_p.gather(1, true)[:, 0]
             x = x.scatter(1, places, true)
         return total

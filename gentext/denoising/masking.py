@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gentext.core import check_count, chosen, drawn_by
+from gentext.core import at_least_single, check_count, chosen, drawn_by
 from gentext.core.contract import keep_contract
 
 ORDERS = ("random", "confidence")
@@ -24,17 +24,17 @@ Order = str | Sequence[int] | Tensor
 
 
 class MaskSchedule(NamedTuple):
-    """α_t and its slope, of times t."""
+    """1 − α_t, the share of masks, and its slope, of times t."""
 
-    shown: Callable[[Tensor], Tensor]
+    hidden: Callable[[Tensor], Tensor]  # and not what is shown: near t = 0 it keeps its digits
     slope: Callable[[Tensor], Tensor]
 
 
 SCHEDULES: dict[str, MaskSchedule] = {
-    "linear": MaskSchedule(lambda t: 1 - t, lambda t: -torch.ones_like(t)),
+    "linear": MaskSchedule(lambda t: t, torch.ones_like),
     "cosine": MaskSchedule(
-        lambda t: 1 - (math.pi / 2 * t).sin(),
-        lambda t: -math.pi / 2 * (math.pi / 2 * t).cos(),
+        lambda t: (math.pi / 2 * t).sin(),
+        lambda t: math.pi / 2 * (math.pi / 2 * t).cos(),
     ),
 }
 
@@ -46,7 +46,7 @@ def shown(t: Tensor, schedule: str = "linear") -> Tensor:
 
     Source: Chang et al., CVPR 2022 (cosine).
     """
-    return chosen("schedule", schedule, SCHEDULES).shown(t)
+    return 1 - chosen("schedule", schedule, SCHEDULES).hidden(t)
 
 
 def weight(t: Tensor, schedule: str = "linear") -> Tensor:
@@ -56,7 +56,8 @@ def weight(t: Tensor, schedule: str = "linear") -> Tensor:
 
     Equation: :eq:`eq-diff-mask`
     """
-    return -chosen("schedule", schedule, SCHEDULES).slope(t) / (1 - shown(t, schedule))
+    how = chosen("schedule", schedule, SCHEDULES)
+    return how.slope(t) / how.hidden(t)
 
 
 def reveal(t: Tensor, s: Tensor, schedule: str = "linear") -> Tensor:
@@ -64,8 +65,8 @@ def reveal(t: Tensor, s: Tensor, schedule: str = "linear") -> Tensor:
 
     Equation: :eq:`eq-diff-maskstep`
     """
-    a_t, a_s = shown(t, schedule), shown(s, schedule)
-    return (a_s - a_t) / (1 - a_t)
+    hidden = chosen("schedule", schedule, SCHEDULES).hidden
+    return (hidden(t) - hidden(s)) / hidden(t)
 
 
 def counts(length: int, steps: int, schedule: str = "linear") -> Tensor:
@@ -208,7 +209,7 @@ def permutation(order: Sequence[int] | Tensor, like: Tensor) -> Tensor:
 
 def surest(logits: Tensor, masked: Tensor, k: int) -> Tensor:
     """The ``k`` masked places (n, k) at which the most probable token is most probable."""
-    sure = logits.softmax(-1).amax(-1).masked_fill(~masked, -1)
+    sure = at_least_single(logits).softmax(-1).amax(-1).masked_fill(~masked, -1)
     return sure.topk(k, dim=1).indices
 
 

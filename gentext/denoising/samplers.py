@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import check_count, check_number, chosen
+from gentext.core import at_hand, check_count, check_number, chosen
 from gentext.core.contract import keep_contract
 from gentext.denoising.schedule import Level, Schedule, posterior, snr_ratio, to_eps
 
@@ -175,7 +175,7 @@ def _predict(denoiser: Denoiser, x_t: Tensor, number: int) -> Tensor:
     """The denoiser at one level for all examples."""
     t = torch.full((len(x_t),), number, device=x_t.device)
     x_0 = denoiser(x_t, t)
-    if x_0.device.type == "cpu" and not torch.compiler.is_compiling():
+    if at_hand(x_0):
         check_finite(x_0, number)
     return x_0
 

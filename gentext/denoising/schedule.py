@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import check_count, chosen
+from gentext.core import Precise, at_least_single, check_count, chosen
 from gentext.core.contract import keep_contract
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -54,7 +54,7 @@ def q_sample(x_0: Tensor, eps: Tensor, t: Level) -> Tensor:
     return t.alpha * x_0 + t.sigma * eps
 
 
-class Schedule(nn.Module):
+class Schedule(Precise):
     """T levels from little noise (t = 0) to nearly nothing else (t = T − 1), given by log SNR.
 
     The variance is preserved: α² = 1/(1 + 1/SNR), σ² = 1 − α².
@@ -137,7 +137,8 @@ class Schedule(nn.Module):
     def at(self, t: Tensor | int, dims: int = 0) -> Level:
         """Level ``t``, an integer or (n,) of them, with ``dims`` axes added; −1 are the data."""
         t = torch.as_tensor(t, device=self.log_snr.device)
-        log_snr = self.log_snr.take(t.clamp(min=0))  # indexing would ask the device for a number
+        # plain indexing would ask the device for a number
+        log_snr = self.log_snr.index_select(0, t.clamp(min=0).flatten()).view(t.shape)
         alpha = torch.where(t < 0, 1.0, torch.sigmoid(log_snr).sqrt())
         sigma = torch.where(t < 0, 0.0, torch.sigmoid(-log_snr).sqrt())
         shape = (*t.shape, *(1 for _ in range(dims)))
@@ -237,8 +238,9 @@ class LearnedSchedule(Schedule):
     @property
     def log_snr(self) -> Float[Tensor, "T"]:
         """log SNR of every level."""
-        done = torch.linspace(0, 1, len(self.levels), device=self.ends.device).to(self.ends)
-        return self.ends[0] + done * (self.ends[1] - self.ends[0])
+        ends = at_least_single(self.ends)
+        done = torch.linspace(0, 1, len(self.levels), device=ends.device).to(ends)
+        return ends[0] + done * (ends[1] - ends[0])
 
     def values(self) -> list[float]:
         """log SNR of every level as plain numbers."""

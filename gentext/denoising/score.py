@@ -24,7 +24,9 @@ from torch.distributions import Normal
 
 from gentext.core import (
     Model,
+    as_weights,
     at_hand,
+    at_least_single,
     check_count,
     check_examples,
     check_number,
@@ -178,7 +180,7 @@ class ScoreSDE(Model):
         c_skip, c_out, c_in = precondition(varsigma, self.data_std)
         done = (self.most - level.log_snr) / (self.most - self.least)
         times = (TIMES * done).clamp(min=0).to(y).reshape(-1).expand(len(y))
-        return c_skip * y + c_out * self.net(c_in * y, times)
+        return c_skip * y + c_out * self.net(as_weights(c_in * y, self.net), times)
 
     @in_evaluation
     def score(self, x_t: Batch, t: Tensor | float) -> Batch:
@@ -196,6 +198,7 @@ class ScoreSDE(Model):
 
         Equation: :eq:`eq-sde-dsm`
         """
+        x = at_least_single(x)
         places = torch.arange(len(x), device=x.device) / len(x)
         t = (places + torch.rand((), device=x.device)).to(x) % 1  # each as likely, evenly spread
         t = self.end + (1 - self.end) * t
@@ -212,11 +215,11 @@ class ScoreSDE(Model):
     def encode(self, x: Batch, *, steps: int = 50, method: str = "rk4") -> Batch:
         """The noise at t = 1 where the path of each example ends."""
         self.check(x)
-        return solve(self.velocity, x, self.most, self.least, steps, method)
+        return solve(self.velocity, at_least_single(x), self.most, self.least, steps, method)
 
     def decode(self, z: Batch, *, steps: int = 50, method: str = "rk4") -> Batch:
         """The example from which the path to the noise z comes."""
-        return solve(self.velocity, z, self.least, self.most, steps, method)
+        return solve(self.velocity, at_least_single(z), self.least, self.most, steps, method)
 
     def prior_log_prob(self, z: Batch) -> PerExample:
         """log N(z; 0, α²σ_d² + σ²) with the level at t = 1 and σ_d = ``data_std``."""
@@ -232,6 +235,7 @@ class ScoreSDE(Model):
         """
         self.check(x)
         options |= {"start": self.most, "end": self.least, "prior_log_prob": self.prior_log_prob}
+        x = at_least_single(x)
         return ode_log_prob(self.velocity, x, steps=steps, method=method, **options)
 
     @torch.no_grad()
@@ -250,7 +254,7 @@ class ScoreSDE(Model):
         """
         chosen("sampler", sampler, SAMPLERS)
         check_count("n", n)
-        like = next(self.parameters()).new_empty((n, *self.shape))
+        like = at_least_single(next(self.parameters()).new_empty((n, *self.shape)))
         x = self.prior_std * normal_like(like, generator)
         if sampler == "ode":
             x = self.decode(x, steps=steps, **options)

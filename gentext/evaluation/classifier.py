@@ -19,6 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from gentext.core import (
     Model,
+    as_weights,
+    at_least_single,
     check_count,
     check_dropout,
     check_examples,
@@ -95,12 +97,12 @@ class Classifier(ImageClassifier):
     def encode(self, x: Batch) -> Flat:
         """What the last layer sees of images: (n, features)."""
         check_examples(x, self.shape, 0.0, 1.0)
-        return self.features(x)
+        return self.features(as_weights(x, self.features))
 
     def logits(self, x: Batch) -> Float[Tensor, "n classes"]:
         """log p(y | x) of every class but for a constant of each image."""
         check_examples(x, self.shape, 0.0, 1.0)
-        return self.last(self.features(x))
+        return at_least_single(self.last(self.encode(x)))
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
         """−log p(y | x), the mean over the batch, in nats."""
@@ -132,7 +134,8 @@ class NoisyClassifier(ImageClassifier):
         check_examples(x_t, self.shape)
         level = log_snr.to(x_t).clamp(-NOISE, NOISE).expand(len(x_t)) / NOISE
         plane = level[:, None, None, None].expand(-1, 1, *self.shape[1:])
-        return self.last(self.features(torch.cat([x_t, plane], 1)))
+        seen = as_weights(torch.cat([x_t, plane], 1), self.features)
+        return at_least_single(self.last(self.features(seen)))
 
     @in_evaluation
     def class_log_prob(self, x_t: Batch, y: Labels, log_snr: Tensor) -> PerExample:

@@ -136,7 +136,8 @@ def c2st(a: Flat, b: Tensor, *, hidden: int = 64, steps: int = 200, seed: int = 
 
 def _told_apart(x: Tensor, side: Tensor, new: Tensor, hidden: int, steps: int) -> Tensor:
     """The sides, 0 or 1, of ``new`` rows by a perceptron trained on ``x``."""
-    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    least = max(1e-6 * float(x.std()), torch.finfo(x.dtype).tiny)  # of columns that vary at all
+    mean, std = x.mean(0), x.std(0).clamp_min(least)
     x, new = (x - mean) / std, (new - mean) / std
     net = mlp(x.shape[1], 1, (hidden,)).to(x.device)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=0.1)

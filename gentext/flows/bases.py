@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gentext.core import check_count, chosen, drawn_by, normal_like
+from gentext.core import at_least_single, check_count, chosen, drawn_by, normal_like
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample
 
@@ -103,10 +103,11 @@ class MixtureBase(Base):
 
     def log_prob(self, z: Flat) -> PerExample:
         """log Σ_k π_k N(z; μ_k, σ_k)."""
-        offsets = (z[:, None] - self.means) * (-self.log_scales).exp()
-        of_component = -0.5 * offsets.square().sum(2) - self.log_scales.sum(1)
+        weights, log_scales = at_least_single(self.weights), at_least_single(self.log_scales)
+        offsets = (z[:, None] - self.means) * (-log_scales).exp()
+        of_component = -0.5 * offsets.square().sum(2) - log_scales.sum(1)
         constant = 0.5 * self.features * math.log(2 * math.pi)
-        return (of_component + self.weights.log_softmax(0)).logsumexp(1) - constant
+        return (of_component + weights.log_softmax(0)).logsumexp(1) - constant
 
     def sample(
         self,
@@ -116,7 +117,8 @@ class MixtureBase(Base):
         temperature: float = 1.0,
     ) -> Flat:
         """``n`` draws, at a ``temperature`` below 1 nearer to the means."""
-        k = torch.multinomial(self.weights.softmax(0), n, replacement=True, generator=generator)
+        p = at_least_single(self.weights).softmax(0)
+        k = torch.multinomial(p, n, replacement=True, generator=generator)
         noise = normal_like(like.new_empty(n, self.features), generator)
         return self.means[k] + self.log_scales[k].exp() * noise * temperature
 

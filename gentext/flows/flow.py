@@ -18,7 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, check_count, check_examples, check_number, evaluating, in_evaluation
+from gentext.core import (
+    Model,
+    at_least_single,
+    check_count,
+    check_examples,
+    check_number,
+    evaluating,
+    in_evaluation,
+    traced,
+)
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
 from gentext.flows.bases import Base, UniformBase, make_base
@@ -47,7 +56,7 @@ class Flow(Model):
 
     def _log_prob(self, x: Flat, context: Context | None = None) -> PerExample:
         """The same in the mode that the networks are in."""
-        z, log_det = self.map(x, context)
+        z, log_det = self.map(at_least_single(x), context)
         return self.base.log_prob(z) + log_det
 
     def loss(self, x: Flat, context: Context | None = None) -> Scalar:
@@ -64,13 +73,13 @@ class Flow(Model):
     def encode(self, x: Flat, context: Context | None = None) -> Flat:
         """z = f(x)."""
         self._check(x, context)
-        return self.map(x, context)[0]
+        return self.map(at_least_single(x), context)[0]
 
     @in_evaluation
     def decode(self, z: Flat, context: Context | None = None) -> Flat:
         """x with f(x) = z."""
         self._check(z, context)
-        return self.map.inverse_and_log_det(z, context)[0]
+        return self.map.inverse_and_log_det(at_least_single(z), context)[0]
 
     def sample(
         self,
@@ -85,9 +94,9 @@ class Flow(Model):
         check_number("temperature", temperature, least=0)
         self._check_context(n, context)
         like = next(self.parameters(), torch.empty(0))
-        quiet = torch.no_grad if torch.compiler.is_compiling() else torch.inference_mode
+        quiet = torch.no_grad if traced() else torch.inference_mode
         with evaluating(self), quiet():
-            z = self.base.sample(n, like, generator, temperature)
+            z = self.base.sample(n, at_least_single(like), generator, temperature)
             x = self.map.inverse_and_log_det(z, context)[0]
         return x.clone()  # outside, so that gradients may be taken with them
 

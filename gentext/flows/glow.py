@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from gentext.core import check_counts, plain_precision
+from gentext.core import as_weights, at_least_single, check_counts, plain_precision
 from gentext.core.contract import keep_contract
 from gentext.flows.bases import NormalBase
 from gentext.flows.flow import Flow
@@ -51,13 +51,15 @@ class ActNorm(Transform):
         """z and h w Σ log s."""
         if self.training and self.waiting:
             self.standardise(x.detach())
-        z = x * _channels(self.log_s.exp(), x) + _channels(self.b, x)
-        return z, self.log_s.sum().mul(_places(x)).expand(len(x))
+        log_s = at_least_single(self.log_s)
+        z = x * _channels(log_s.exp(), x) + _channels(self.b, x)
+        return z, log_s.sum().mul(_places(x)).expand(len(x))
 
     def inverse_and_log_det(self, z: Tensor, context: Tensor | None = None) -> Mapped:
         """x = (z − b)/s."""
-        x = (z - _channels(self.b, z)) * _channels((-self.log_s).exp(), z)
-        return x, self.log_s.sum().mul(-_places(z)).expand(len(z))
+        log_s = at_least_single(self.log_s)
+        x = (z - _channels(self.b, z)) * _channels((-log_s).exp(), z)
+        return x, log_s.sum().mul(-_places(z)).expand(len(z))
 
     @torch.no_grad()
     def standardise(self, x: Tensor) -> None:
@@ -121,7 +123,11 @@ class ChannelCoupling(Transform):
 
     def _map(self, x: Tensor, *, inverse: bool) -> Mapped:
         kept, bent = x[:, : self.kept], x[:, self.kept :]
-        made = self.net(kept).to(x.dtype).unflatten(1, (self.univariate.per_value, -1))
+        made = (
+            self.net(as_weights(kept, self.net))
+            .to(x.dtype)
+            .unflatten(1, (self.univariate.per_value, -1))
+        )
         bend = self.univariate.inverse if inverse else self.univariate
         changed, slopes = bend(made.transpose(0, 1), bent)
         return torch.cat([kept, changed], 1), slopes.flatten(1).sum(1)

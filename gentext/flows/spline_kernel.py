@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
+from gentext.core import transformed
 from gentext.core.contract import keep_contract
 from gentext.flows.spline import (
     MIN_SHARE,
@@ -36,7 +37,8 @@ def bend(
 ) -> tuple[Tensor, Tensor]:
     """As ``rational_quadratic``, or with ``inverse`` its inverse, for the knots of ``parameters``.
 
-    A second derivative is found through the functions of ``spline``, by automatic differentiation.
+    A second derivative is found through the functions of ``spline``, by automatic differentiation,
+    and so is any within ``torch.func``.
 
     Equation: :eq:`eq-flow-rqs`
     """
@@ -47,6 +49,8 @@ def bend(
     if value.element_size() < 4:  # the bins' ends need more digits than 16 bits have
         y, log = bend(parameters.float(), value.float(), bound, inverse=inverse)
         return y.to(value.dtype), log.to(value.dtype)
+    if transformed():
+        return _PLAIN[inverse](make_knots(parameters, bound), value)
     return _Bend.apply(parameters, value, bound, inverse)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gentext.core import check_count, plain_precision
+from gentext.core import as_weights, at_least_single, check_count, plain_precision
 from gentext.core.contract import keep_contract
 from gentext.flows.univariate import Affine, Mapped, ShiftAndScale, Univariate
 from gentext.nn.masked import MaskedMLP, to_columns
@@ -131,7 +131,8 @@ class Coupling(Transform):
         halves = _halves(x.t())  # a row has one value of all examples
         bent, kept = halves[self.odd], halves[1 - self.odd]
         read = kept.t() if context is None else torch.cat([kept.t(), context], 1)
-        parameters = to_columns(self.net, read).unflatten(0, (self.univariate.per_value, self.bent))
+        columns = to_columns(self.net, as_weights(read, self.net))
+        parameters = columns.unflatten(0, (self.univariate.per_value, self.bent))
         bend = self.univariate.inverse if inverse else self.univariate
         changed, slopes = bend(parameters.to(x.dtype), bent)  # 16 bits are not for slopes
         pair = (kept, changed) if self.odd else (changed, kept)
@@ -273,24 +274,23 @@ class InvertibleLinear(Transform):
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """L and U."""
-        one = torch.eye(len(self.log_u), dtype=self.lower.dtype, device=self.lower.device)
-        diagonal = torch.diag(self.sign * self.log_u.exp())
-        return self.lower.tril(-1) + one, self.upper.triu(1) + diagonal
+        lower, upper, log_u = map(at_least_single, (self.lower, self.upper, self.log_u))
+        one = torch.eye(len(log_u), dtype=lower.dtype, device=lower.device)
+        return lower.tril(-1) + one, upper.triu(1) + torch.diag(self.sign * log_u.exp())
 
     def matrix(self) -> Tensor:
         """W = P L U."""
         with plain_precision(self.lower):
             left, right = self.factors()
-            return self.order @ left @ right
+            return self.order.to(left.dtype) @ left @ right
 
     def inverse_matrix(self) -> Tensor:
         """W⁻¹, by two triangular systems."""
-        dtype = torch.promote_types(self.lower.dtype, torch.float32)  # LAPACK knows no 16 bits
-        left, right = (part.to(dtype) for part in self.factors())
+        left, right = self.factors()
         half = torch.linalg.solve_triangular(
-            left, self.order.t().to(dtype), upper=False, unitriangular=True
+            left, self.order.t().to(left.dtype), upper=False, unitriangular=True
         )
-        return torch.linalg.solve_triangular(right, half, upper=True).to(self.lower.dtype)
+        return torch.linalg.solve_triangular(right, half, upper=True)
 
     def forward_and_log_det(self, x: Tensor, context: Tensor | None = None) -> Mapped:
         """W x and Σ u."""
@@ -306,7 +306,7 @@ class InvertibleLinear(Transform):
 
     def _log_det(self, x: Tensor) -> Tensor:
         """Σ u at each of the places that are multiplied: one in (n, features)."""
-        return self.log_u.sum().mul(math.prod(x.shape[2:])).expand(len(x))
+        return at_least_single(self.log_u).sum().mul(math.prod(x.shape[2:])).expand(len(x))
 
 
 keep_contract(globals())

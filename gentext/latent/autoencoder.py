@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from gentext.core import (
     Model,
+    Precise,
+    as_weights,
+    at_least_single,
     check_count,
     check_examples,
     check_number,
@@ -70,7 +73,7 @@ def principal_components(x: Batch) -> PrincipalComponents:
     return PrincipalComponents(x.mean(0), directions.flip(1), variances.flip(0).clamp_min(0))
 
 
-class PPCA(nn.Module):
+class PPCA(Precise):
     """Probabilistic PCA: z ~ N(0, I), x = μ + Wz + sε, so that x ~ N(μ, WWᵀ + s²I).
 
     ``mean`` μ (d,), ``weight`` W (d, k), ``variance`` s². Built by :meth:`fit`.
@@ -157,12 +160,12 @@ class Autoencoder(Model):
     def encode(self, x: Batch) -> Codes:
         """Codes f(x) of shape (n, latent)."""
         self.check(x)
-        return self.encoder(x)
+        return self.encoder(as_weights(x, self.encoder))
 
     @in_evaluation
     def decode(self, z: Codes) -> Batch:
         """Examples g(z) of shape (n, *shape)."""
-        return self.decoder(z).squeeze(1)
+        return at_least_single(self.decoder(as_weights(z, self.decoder))).squeeze(1)
 
     @in_evaluation
     def reconstruct(self, x: Batch) -> Batch:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from gentext.core import (
+    as_weights,
+    at_least_single,
     check_count,
     check_number,
     drawing_from,
@@ -74,7 +76,8 @@ class SemiSupervisedVAE(ConditionalVAE):
         return self._classify(x)
 
     def _classify(self, x: Batch) -> Categorical:
-        return Categorical(logits=self.classifier(x), validate_args=False)
+        logits = at_least_single(self.classifier(as_weights(x, self.classifier)))
+        return Categorical(logits=logits, validate_args=False)
 
     def accuracy(self, x: Batch, y: Labels) -> Scalar:
         """The share of the examples whose most probable class under q(y | x) is ``y``."""

@@ -12,13 +12,13 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Independent
 
 from gentext.core import (
     Model,
+    as_weights,
     at_hand,
     check_count,
     check_counts,
@@ -29,12 +29,13 @@ from gentext.core import (
     drawing_from,
     if_given,
     in_evaluation,
+    normal_like,
     whole_numbers,
 )
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
 from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
-from gentext.nn.nets import Decoder, Encoder
+from gentext.nn.nets import Decoder, Encoder, one_hot
 
 NO_LABELS = "this model takes no labels: use ConditionalVAE, or leave them out"
 Networks = str | tuple[nn.Module, nn.Module]
@@ -99,6 +100,7 @@ class VAE(Model):
     def _encode(self, x: Batch, y: Labels | None) -> Independent:
         """The same in the mode that the model is in, as are all that begin so."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
+        x = as_weights(x, self.encoder)
         return self.posterior(self.encoder(x, *self._one_hot(y, x)))
 
     @in_evaluation
@@ -107,6 +109,7 @@ class VAE(Model):
         return self._decode(z, y)
 
     def _decode(self, z: Codes, y: Labels | None) -> Independent:
+        z = as_weights(z, self.decoder)
         return self.likelihood(self.decoder(torch.cat([z, *self._one_hot(y, z)], dim=1)))
 
     @in_evaluation
@@ -130,8 +133,7 @@ class VAE(Model):
         self, x: Batch, y: Labels | None, samples: int = 1, generator: Any = None
     ) -> tuple[PerExample, PerExample]:
         q = self._encode(x, y)
-        with drawing_from(generator):
-            z = q.rsample((samples,))
+        z = _codes(q, samples, generator)
         reconstruction = self._log_likelihood(x, z, y).mean(0)
         return reconstruction, kl_normal(q.base_dist.loc, q.base_dist.scale)
 
@@ -179,8 +181,7 @@ class VAE(Model):
         self, x: Batch, y: Labels | None, k: int, generator: Any = None
     ) -> Float[Tensor, "k n"]:
         q = self._encode(x, y)
-        with drawing_from(generator):
-            z = q.rsample((k,))
+        z = _codes(q, k, generator)
         return self._log_likelihood(x, z, y) + self.prior().log_prob(z) - q.log_prob(z)
 
     @torch.no_grad()
@@ -275,7 +276,7 @@ class VAE(Model):
             raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
         look = at_hand(y)
         y = check_labels(y, len(like), self.classes) if look else whole_numbers(y, "labels")
-        return (F.one_hot(y, self.classes).to(like),)
+        return (one_hot(y, self.classes).to(like),)
 
     def _log_likelihood(
         self, x: Batch, z: Float[Tensor, "k n z"], y: Labels | None = None
@@ -284,6 +285,14 @@ class VAE(Model):
         k = len(z)
         p = self._decode(z.flatten(0, 1), None if y is None else y.repeat(k))
         return p.log_prob(x.repeat(k, *[1] * len(self.shape))).unflatten(0, (k, -1))
+
+
+def _codes(q: Independent, k: int, generator: torch.Generator | None) -> Float[Tensor, "k n z"]:
+    """``k`` draws μ + σε of each normal distribution, as its ``rsample``, also under ``vmap``."""
+    normal: Any = q.base_dist
+    with drawing_from(generator):
+        eps = normal_like(normal.loc.expand(k, -1, -1))
+    return normal.loc + eps * normal.scale
 
 
 def importance_bound(log_w: Float[Tensor, "k n"]) -> PerExample:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.distributions import (
     Bernoulli,
     Categorical,
-    ContinuousBernoulli,
     Distribution,
     Independent,
     MixtureSameFamily,
@@ -26,6 +25,7 @@ from torch.distributions import (
 )
 
 from gentext.core import (
+    Precise,
     at_hand,
     at_least_single,
     check_count,
@@ -35,6 +35,7 @@ from gentext.core import (
 )
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
+from gentext.nn.continuous_bernoulli import ContinuousBernoulli
 
 
 def kl_normal(mean: Codes, std: Codes) -> PerExample:
@@ -61,7 +62,7 @@ def kl_multivariate_normal(
     return 0.5 * (trace + distance - len(delta) + cov_2.logdet() - cov_1.logdet())
 
 
-class StandardNormal(nn.Module):
+class StandardNormal(Precise):
     """The prior N(0, I) over codes of size ``features``."""
 
     zero: Tensor
@@ -167,7 +168,7 @@ class Likelihood(nn.Module):
         return Independent(distribution, len(self.shape), validate_args=False)
 
 
-class NormalImage(Likelihood):
+class NormalImage(Likelihood, Precise):
     """N(x; x̂, s²I) with one standard deviation s, fixed (``scale=``) or learned (None).
 
     A learned s starts at 0.1: with a large one, codes that carry nothing in the first steps of
@@ -189,7 +190,9 @@ class NormalImage(Likelihood):
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images whose means are ``parameters`` (n, 1, *shape)."""
         mean = self.take(parameters)[:, 0]
-        return self.event(Normal(mean, self.log_scale.exp().to(mean), validate_args=False))
+        return self.event(
+            Normal(mean, at_least_single(self.log_scale).exp().to(mean), validate_args=False)
+        )
 
 
 class BernoulliImage(Likelihood):
@@ -232,7 +235,7 @@ class ContinuousBernoulliImage(Likelihood):
     def forward(self, parameters: Batch) -> Independent:
         """The distribution of images with natural parameters ``parameters`` (n, 1, *shape)."""
         logits = self.take(parameters)[:, 0]
-        return self.event(ContinuousBernoulli(logits=logits, validate_args=False))
+        return self.event(ContinuousBernoulli(logits))
 
 
 class DiscretizedLogisticMixture(Likelihood):

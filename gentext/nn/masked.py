@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gentext.core import as_weights
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample
 from gentext.nn.nets import stacked
@@ -107,7 +108,7 @@ class MaskedMLP(nn.Module):
 
     def columns(self, x: Flat, context: Context | None = None) -> Float[Tensor, "out d n"]:
         """Numbers of shape (outputs, features, n), a row for all examples."""
-        x = x if context is None else torch.cat([x, context], 1)
+        x = as_weights(x if context is None else torch.cat([x, context], 1), self)
         return to_columns(self.layers, x).unflatten(0, (self.outputs, self.features))
 
     def forward(self, x: Flat, context: Context | None = None) -> Float[Tensor, "n d out"]:
@@ -157,7 +158,7 @@ class Reader:
         """Cut a hidden layer, in the order ``rows``, into the units that each feature adds."""
         weight, bias = layer.mask * layer.weight, layer.bias[rows, None]
         if context is not None:
-            bias = bias + weight[rows, len(known) :] @ context.t()
+            bias = bias + weight[rows, len(known) :] @ context.to(bias.dtype).t()
         sizes = [end - start for start, end in pairwise([0, *ends])]
         self.layers.append((weight[rows][:, known].split(sizes), bias.split(sizes)))
 
@@ -172,7 +173,7 @@ class Reader:
         if self.parts is None:
             self.known[0][self.d] = x
         else:
-            self.parts[0].append(x[None])
+            self.parts[0].append(x[None].to(self.known[0].dtype))
         seen = self.d + 1
         for k, (weights, biases) in enumerate(self.layers):
             start, end = self.ends[k][self.d - 1] if self.d else 0, self.ends[k][self.d]

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import check_count, check_counts, check_dropout, chosen
+from gentext.core import check_count, check_counts, check_dropout, chosen, transformed
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat
 
@@ -124,6 +124,13 @@ def transposed_convolutions(
         nn.SiLU(),
         nn.ConvTranspose2d(few, per_value * shape[0], 4, stride=2, padding=1),
     )
+
+
+def one_hot(k: Tensor, size: int) -> Tensor:
+    """Numbers k from 0 to ``size`` − 1 as rows of zeros and a one, also under ``torch.func``."""
+    if transformed():  # where torch's own asks for values
+        return (k[..., None] == torch.arange(size, device=k.device)).long()
+    return nn.functional.one_hot(k, size)
 
 
 def check_network(net: str, shape: Sequence[int], hidden: int) -> None:

@@ -13,12 +13,14 @@ Source: Vaswani et al., NeurIPS 2017.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gentext.core import check_dropout, check_heads, true_or_false
+from gentext.core import check_dropout, check_heads, transformed, true_or_false
 from gentext.core.contract import keep_contract
 
 BASE = 10_000.0  # of the wavelengths of positions
@@ -140,9 +142,12 @@ class MultiHeadAttention(nn.Module):
         if causal and (mask is not None or q.shape[2] != k.shape[2]):
             mask, causal = _masked_causally(mask, q.shape[2], k.shape[2], q.device), False
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(  # softmax(q kᵀ/√d) v: (n, heads, t, d)
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal
-        )
+        # torch.func knows the parts of attention, but no fused kernel
+        kernel = sdpa_kernel(SDPBackend.MATH) if transformed() else nullcontext()
+        with kernel:  # softmax(q kᵀ/√d) v: (n, heads, t, d)
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal
+            )
         return self.out(mixed.transpose(1, 2).flatten(2))  # (n, t, heads, d), (n, t, width)
 
     def read(self, x: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -15,7 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core import Model, check_count, check_tokens, evaluating, in_evaluation
+from gentext.core import (
+    Model,
+    at_least_single,
+    check_count,
+    check_tokens,
+    evaluating,
+    in_evaluation,
+)
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.sequences import decoding
@@ -70,8 +77,7 @@ class Autoregressive(Model):
     def check_tokens(self, tokens: Tensor, room: int = 0, *, least: int = 0) -> Tensor:
         """``tokens`` as int64; ValueError unless they are in the vocabulary, ``least`` a row.
 
-        They must leave ``room`` for more. Values are looked at on the CPU only, and outside
-        ``torch.compile``.
+        They must leave ``room`` for more. Values are looked at where that costs nothing.
         """
         tokens = check_tokens(tokens, self.vocab_size, least=least, rows=min(least, 1))
         if self.context is not None and tokens.shape[1] + room > self.context:
@@ -94,7 +100,7 @@ class Autoregressive(Model):
         """The same in the mode that the model is in."""
         before = torch.cat([tokens.new_full((len(tokens), 1), self.bos), tokens[:, :-1]], dim=1)
         loss = torch.nn.functional.cross_entropy(
-            self.logits(before).flatten(0, 1),
+            at_least_single(self.logits(before)).flatten(0, 1),
             tokens.flatten(),
             ignore_index=-100 if self.pad is None else self.pad,
             reduction="none",

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    at_least_single,
     check_counts,
     check_dropout,
     check_heads,
@@ -118,9 +119,10 @@ class BERT(Model):
         Source: Besag, 1975; Salazar et al., ACL 2020.
         """
         tokens = self._checked(tokens)
-        total = torch.zeros_like(tokens[:, 0], dtype=self.bias.dtype)
+        total = torch.zeros_like(tokens[:, 0], dtype=at_least_single(self.bias).dtype)
         for i in range(tokens.shape[1]):
-            log_p = self.logits(_hidden(tokens, [i], self.mask))[:, i].log_softmax(-1)
+            logits = self.logits(_hidden(tokens, [i], self.mask))[:, i]
+            log_p = at_least_single(logits).log_softmax(-1)
             shown = tokens[:, i] != (-1 if self.pad is None else self.pad)
             x_i = torch.where(shown, tokens[:, i], 0)
             total = total + torch.where(shown, log_p.gather(1, x_i[:, None])[:, 0], 0)
@@ -139,7 +141,8 @@ class BERT(Model):
                 f"got positions {places}: give at least one, from 0 to {tokens.shape[1] - 1}"
             )
         with evaluating(self):
-            return self.logits(_hidden(tokens, places, self.mask))[:, places].softmax(-1)
+            logits = self.logits(_hidden(tokens, places, self.mask))[:, places]
+            return at_least_single(logits).softmax(-1)
 
     @torch.no_grad()
     def gibbs_sample(
@@ -170,7 +173,8 @@ class BERT(Model):
         with evaluating(self):
             for _ in range(sweeps):
                 for i in visits(length, generator):
-                    p = self.logits(_hidden(x, [i], self.mask))[:, i].softmax(-1)
+                    logits = self.logits(_hidden(x, [i], self.mask))[:, i]
+                    p = at_least_single(logits).softmax(-1)
                     x[:, i] = torch.multinomial(p, 1, generator=generator)[:, 0]
         return x
 
@@ -225,6 +229,7 @@ def mlm_loss(logits: Logits, tokens: Tokens, M: Bool[Tensor, "n t"]) -> Scalar:
     Equation: :eq:`eq-pre-mlm`
     """
     targets = tokens.long().masked_fill(~true_or_false(M, "choice of places"), -1).flatten()
+    logits = at_least_single(logits)
     total = F.cross_entropy(logits.flatten(0, 1), targets, ignore_index=-1, reduction="sum")
     return total / M.sum().clamp(min=1)
 

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from gentext.core import check_counts, check_number
+from gentext.core import at_least_single, check_counts, check_number
 from gentext.core.contract import keep_contract
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 
 
 def temper(logits: Tensor, temperature: float) -> Tensor:
-    """The logits l/τ of p_τ ∝ p^(1/τ); at temperature 0 all mass is on the most probable token.
+    """The logits (l − max l)/τ of p_τ ∝ p^(1/τ); at 0 all mass is on the most probable token.
+
+    They are of single precision at least, and the largest is 0: so none is too large for any τ.
 
     Equation: :eq:`eq-ar-temperature`
     """
@@ -33,12 +35,14 @@ def temper(logits: Tensor, temperature: float) -> Tensor:
         )
     if temperature == 0:
         return top_k_filter(logits, 1)
-    return logits / temperature
+    logits = at_least_single(logits)
+    below = logits - logits.detach().amax(-1, keepdim=True)
+    return below / max(temperature, torch.finfo(below.dtype).tiny)  # less would be 0 in this type
 
 
 def entropy(logits: Tensor) -> Tensor:
     """The entropy H = −Σ p log p of softmax(logits), in nats."""
-    log_p = logits.log_softmax(-1)
+    log_p = at_least_single(logits).log_softmax(-1)
     return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)
 
 
@@ -48,9 +52,12 @@ def entropy_slope(logits: Tensor, temperature: float) -> Tensor:
     Equation: :eq:`eq-ar-temperature`
     """
     check_number("temperature", temperature, above=0)
-    p = temper(logits, temperature).softmax(-1)
+    logits = temper(logits, temperature)
+    p = logits.softmax(-1)
+    logits = logits.masked_fill(p == 0, 0)
     mean = (p * logits).sum(-1, keepdim=True)
-    return (p * (logits - mean) ** 2).sum(-1) / temperature**3
+    variance = (p * (logits - mean) ** 2).sum(-1)  # Var(l)/τ², which is 0 in time
+    return variance / max(temperature, torch.finfo(variance.dtype).tiny)
 
 
 def top_k_filter(logits: Tensor, k: int) -> Tensor:
@@ -74,8 +81,10 @@ def top_p_filter(logits: Tensor, p: float) -> Tensor:
     """
     if not 0 < p <= 1:
         raise ValueError(f"got top_p={p}; it must be above 0 and at most 1, or None for no limit")
+    if p == 1:  # whatever the sum of what is left by rounding
+        return logits
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    mass = ordered.softmax(-1)
+    mass = at_least_single(ordered).softmax(-1)
     before = mass.cumsum(-1) - mass
     kept = ordered.masked_fill(before >= p, -math.inf)
     return torch.empty_like(logits).scatter(-1, order, kept)
@@ -118,7 +127,7 @@ def choose(
     if temperature == 0:
         return logits.argmax(-1)
     kept = filtered(logits, temperature=temperature, top_k=top_k, top_p=top_p)
-    probabilities = kept.float().softmax(-1) if kept.dtype.itemsize < 4 else kept.softmax(-1)
+    probabilities = at_least_single(kept).softmax(-1)
     # What torch.multinomial does after its checks: the least of the times E/p with E ~ Exp(1).
     waits = torch.empty_like(probabilities).exponential_(generator=generator)
     return (probabilities / waits).argmax(-1)
@@ -154,12 +163,12 @@ def beam_search(
     check_counts(width=width, length=length)
     n = len(first)
     logits, state = step(first, state)
-    score = logits.new_zeros(n, 1)  # of each beam, in nats
+    score = at_least_single(logits).new_zeros(n, 1)  # of each beam, in nats
     tokens = first.new_zeros(n, 1, 0)
     size = first.new_zeros(n, 1)  # tokens up to and with eos
     done = torch.zeros_like(size, dtype=torch.bool)
     for place in range(length):
-        log_p = logits.log_softmax(-1).unflatten(0, (n, -1))  # (n, beams, v)
+        log_p = at_least_single(logits).log_softmax(-1).unflatten(0, (n, -1))  # (n, beams, v)
         total = score[..., None] + _once_ended(log_p, done, eos)
         grown = (size + ~done)[..., None].expand_as(total)
         ranked = (total / _penalty(grown, length_penalty)).flatten(1)

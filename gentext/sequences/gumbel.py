@@ -7,11 +7,15 @@ Source: Jang et al., and Maddison et al., both ICLR 2017.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gentext.core import at_least_single
 from gentext.core.contract import keep_contract
+from gentext.sequences import decoding
 
 
 def gumbel_max(
@@ -40,9 +44,11 @@ def gumbel_softmax(
 
     Equation: :eq:`eq-vq-gumbel`
     """
-    if not tau > 0:
-        raise ValueError(f"tau must be positive, but got {tau}; gumbel_max is its limit at 0")
-    y = (_perturbed(logits, noise, generator) / tau).softmax(-1)
+    if not 0 < tau < math.inf:
+        raise ValueError(
+            f"tau must be positive and finite, but got {tau}; gumbel_max is its limit at 0"
+        )
+    y = decoding.temper(_perturbed(logits, noise, generator), tau).softmax(-1)
     if not hard:
         return y
     one_hot = F.one_hot(y.argmax(-1), y.shape[-1]).to(y)
@@ -50,11 +56,12 @@ def gumbel_softmax(
 
 
 def _perturbed(logits: Tensor, noise: Tensor | None, generator: torch.Generator | None) -> Tensor:
+    logits = at_least_single(logits)
     if noise is None:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         noise = torch.rand(
             logits.shape, generator=generator, dtype=logits.dtype, device=logits.device
         )
+    noise = at_least_single(noise)
     return logits - (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gentext.core import Model, check_counts, check_examples
+from gentext.core import Model, at_least_single, check_counts, check_examples
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample, Scalar
 from gentext.nn.masked import MaskedMLP
@@ -35,7 +35,7 @@ class MADE(Model):
 
         Equation: :eq:`eq-ar-made`
         """
-        return self.net(x).squeeze(-1)
+        return at_least_single(self.net(x)).squeeze(-1)
 
     def log_prob(self, x: Flat) -> PerExample:
         """log p(x) in nats, exact."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    as_weights,
     at_hand,
     check_count,
     check_counts,
@@ -33,6 +34,7 @@ from gentext.core import (
 )
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.nn.nets import one_hot
 from gentext.sequences.pixel_likelihoods import PIXEL_LIKELIHOODS
 
 MASKS = {"A": False, "B": True}  # whether a window shows the pixel in its centre
@@ -185,7 +187,10 @@ class PixelCNN(Model):
         """``n`` images; see ``complete`` for ``cache``."""
         check_count("n", n)
         return self.complete(
-            self.place.new_zeros(n, *self.shape), 0, cache=cache, generator=generator
+            self.place.new_zeros(n, *self.shape, dtype=self._dtype),
+            0,
+            cache=cache,
+            generator=generator,
         )
 
     @torch.no_grad()
@@ -216,14 +221,14 @@ class PixelCNN(Model):
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (n, c, h, w) as features (n, channels, h, w)."""
         if self.ordered:
-            return self.read(2 * x - 1)
-        one_hot = F.one_hot((x * (self.levels - 1)).round().long(), self.levels)
-        return self.read(one_hot.movedim(-1, 2).flatten(1, 2).to(x))
+            return self.read(as_weights(2 * x - 1, self))
+        levels = one_hot((x * (self.levels - 1)).round().long(), self.levels)
+        return self.read(levels.movedim(-1, 2).flatten(1, 2).to(self.place))
 
     def images(self, x: Tensor) -> Tensor:
         """``x``, if integers as images k/(K−1); ValueError where they do not fit this model.
 
-        Values are looked at on the CPU only, and outside ``torch.compile``.
+        Values are looked at where that costs nothing.
         """
         check_tensor(x, "images")
         if x.is_floating_point():
@@ -240,7 +245,12 @@ class PixelCNN(Model):
                 f"got levels from {int(x.min())} to {int(x.max())}, but this model has 0 to "
                 f"{self.levels - 1}: rebuild it with more levels="
             )
-        return x.reshape(-1, *self.shape).to(self.place) / (self.levels - 1)
+        return x.reshape(-1, *self.shape).to(self.place.device, self._dtype) / (self.levels - 1)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """That of images, of which half precision would not tell all levels."""
+        return torch.promote_types(self.place.dtype, torch.float32)
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError where the data do not fit this model."""
@@ -248,7 +258,8 @@ class PixelCNN(Model):
 
     def _output(self, h: Tensor, x: Tensor, k: int) -> Tensor:
         """What the likelihood needs for channel k at each pixel, from what comes before it."""
-        return self.heads[k](torch.cat([F.silu(h), 2 * x[:, :k] - 1], dim=1))
+        read = torch.cat([F.silu(h), 2 * x[:, :k] - 1], dim=1)
+        return self.heads[k](as_weights(read, self))
 
     def _fill(self, x: Tensor, rows: int, memory: Memory | None) -> None:
         """Draw the pixels of ``x`` below the first ``rows`` rows, one after another."""

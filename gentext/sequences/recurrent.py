@@ -199,6 +199,9 @@ class RecurrentLM(Autoregressive):
         return logits[:, -1], (h.transpose(0, 1), c if c is None else c.transpose(0, 1), past)
 
     def _run(self, inputs: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        if memory is None:  # of the inputs' kind, also under vmap
+            h = inputs.new_zeros(self.rnn.num_layers, len(inputs), self.rnn.hidden_size)
+            memory = (h, h) if isinstance(self.rnn, nn.LSTM) else h
         y, memory = self.rnn(self.dropout(inputs), memory)
         return self.head(self.dropout(y)), memory
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gentext.core import (
     Model,
     at_hand,
+    at_least_single,
     check_counts,
     check_dropout,
     check_number,
@@ -94,7 +95,7 @@ class Seq2Seq(Model):
     def log_prob(self, source: Tensor, target: Tensor) -> PerExample:
         """log p(target | source), exact, in nats; a row without EOS is the start of a text."""
         source, target = self._checked(source, target)
-        log_p = self.logits(source, target).log_softmax(-1)
+        log_p = at_least_single(self.logits(source, target)).log_softmax(-1)
         written = target != PAD
         values = log_p.gather(2, target.masked_fill(~written, EOS)[..., None])[..., 0]
         return torch.where(written, values, 0).sum(1)

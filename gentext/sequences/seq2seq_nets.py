@@ -107,9 +107,10 @@ class RecurrentNet(nn.Module):
         mirror = _mirror(shown)[..., None]
         x = self.dropout(x)
         for forward, backward in zip(self.forwards, self.backwards, strict=True):
-            reverse = backward(x.gather(1, mirror.expand_as(x)))[0]
+            empty = x.new_zeros(1, len(x), x.shape[2] // 2)  # of the same kind, also under vmap
+            reverse = backward(x.gather(1, mirror.expand_as(x)), empty)[0]
             reverse = reverse.gather(1, mirror.expand_as(reverse))
-            x = self.dropout(torch.cat([forward(x)[0], reverse], dim=-1))
+            x = self.dropout(torch.cat([forward(x, empty)[0], reverse], dim=-1))
         return x
 
     def write(self, y: Features, memory: Memory, shown: Shown) -> Features:

@@ -71,7 +71,8 @@ def generate(
             start, k = x.shape[1], min(ahead, length - x.shape[1])
             x, q, small = _drafted(draft, x, k, small, temperature, generator)
             logits, big = model.extend(x[:, big[1] :], big)
-            p = (logits[:, -k - 1 :] / temperature).softmax(-1)  # at the k places and the next
+            # at the k places and the next
+            p = decoding.temper(logits[:, -k - 1 :], temperature).softmax(-1)
             x, good = _verified(x, start, p, q, generator)
             big, small = _rewound(big, x.shape[1] - 1), _rewound(small, x.shape[1] - 1)
             proposed, kept = proposed + k, kept + good
@@ -90,7 +91,7 @@ def _drafted(
     q: list[Tensor] = []
     for _ in range(k):
         logits, state = draft.read(x[:, state[1] :], state)
-        q.append((logits / temperature).softmax(-1))
+        q.append(decoding.temper(logits, temperature).softmax(-1))
         x = torch.cat([x, torch.multinomial(q[-1], 1, generator=generator)], dim=1)
     return x, q, state
 

@@ -23,8 +23,11 @@ from gentext.core import (
     Density,
     Generates,
     Model,
+    Precise,
     Samples,
+    as_weights,
     at_hand,
+    at_least_single,
     check_count,
     check_counts,
     check_examples,
@@ -53,7 +56,7 @@ class Quantized(NamedTuple):
     commitment_loss: Tensor
 
 
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(Precise):
     """Replaces vectors by the nearest of ``codes`` vectors of size ``code_size``.
 
     Args: ``decay`` γ of the moving averages that the codebook follows while training, or None to
@@ -89,7 +92,7 @@ class VectorQuantizer(nn.Module):
         Equation: :eq:`eq-vq-loss`
         """
         k = self.nearest(z)
-        e = self.lookup(k)
+        e = at_least_single(self.lookup(k))
         z = z.to(e.dtype)
         codebook_loss = (z.detach() - e).square().flatten(1).sum(1).mean()
         commitment_loss = (z - e.detach()).square().flatten(1).sum(1).mean()
@@ -109,8 +112,9 @@ class VectorQuantizer(nn.Module):
                 "give (n, code_size, ...)"
             )
         with plain_precision(z):
-            products = z.to(self.codebook.dtype).movedim(1, -1) @ self.codebook.T
-            return (self.codebook.square().sum(1) - 2 * products).argmin(-1)
+            codebook = at_least_single(self.codebook)
+            products = z.to(codebook.dtype).movedim(1, -1) @ codebook.T
+            return (codebook.square().sum(1) - 2 * products).argmin(-1)
 
     def lookup(self, k: Int[Tensor, "n *places"]) -> Float[Tensor, "n d *places"]:
         """The vectors e_k."""
@@ -197,7 +201,7 @@ class VQVAE(Model):
         Equation: :eq:`eq-vq-loss`
         """
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
-        quantized = self.quantizer(self.encoder(x))
+        quantized = self.quantizer(self.features(x))
         loss = self.beta * quantized.commitment_loss
         if self.quantizer.decay is None:
             loss = loss + quantized.codebook_loss
@@ -207,7 +211,11 @@ class VQVAE(Model):
     def encode(self, x: Batch) -> Maps:
         """The codes (n, h/4, w/4) of images."""
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
-        return self.quantizer.nearest(self.encoder(x))
+        return self.quantizer.nearest(self.features(x))
+
+    def features(self, x: Batch) -> Tensor:
+        """z_e of images, in single precision at least."""
+        return at_least_single(self.encoder(as_weights(x, self.encoder)))
 
     @in_evaluation
     def decode(self, codes: Int[Tensor, "n *places"]) -> Independent:
@@ -275,6 +283,7 @@ class VQVAE(Model):
         self.likelihood.check(x)
 
     def _likelihood_of(self, z_q: Tensor) -> Independent:
+        z_q = as_weights(z_q, self.decoder)
         return self.likelihood(self.decoder(z_q).unflatten(1, (-1, self.shape[0])))
 
     def _draw_codes(self, n: int, prior: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -204,6 +205,17 @@ def test_a_ratio_too_large_for_single_precision_does_no_harm() -> None:
     for name in ("kl", "reverse-kl", "gan"):
         exact = f_divergence(p.double(), q.double(), name)
         assert float(f_divergence(p, q, name)) == pytest.approx(float(exact), rel=1e-5)
+
+
+@pytest.mark.parametrize("u", [0.0, 1e-6, 1.0, 1e8, 1e30])
+def test_f_of_gan_keeps_its_digits_for_any_ratio(u: float) -> None:
+    """u log u − (u + 1) log (u + 1) is nearly the difference of two equal numbers."""
+    with mpmath.workdps(60):
+        v = mpmath.mpf(u)
+        of_u = v * mpmath.log(v) if u else 0
+        exact = float(of_u - (v + 1) * mpmath.log(v + 1) + mpmath.log(4))
+    ours = DIVERGENCES["gan"].f(torch.tensor(u).float())
+    assert float(ours) == pytest.approx(exact, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("measure", [js_divergence, total_variation, le_cam])

@@ -254,6 +254,14 @@ def test_penalties_of_a_linear_critic_and_their_gradients() -> None:
 
 
 @pytest.mark.equation("eq-gan-gp")
+def test_a_critic_nearly_flat_is_pushed_as_hard_as_any_other() -> None:
+    w = torch.full((4,), 1e-9, requires_grad=True)
+    _, squared = slopes(lambda x: x @ w, torch.randn(10, 4))
+    (slope,) = torch.autograd.grad(gradient_penalty(squared), w)
+    torch.testing.assert_close(slope, torch.full((4,), -1.0), rtol=1e-6, atol=0)
+
+
+@pytest.mark.equation("eq-gan-gp")
 def test_slopes_of_a_curved_critic_are_those_of_each_example() -> None:
     x = torch.randn(5, 3, 2)
     with torch.no_grad():

@@ -206,3 +206,12 @@ def test_what_is_unknown_is_refused() -> None:
         queue(torch.ones(1, 3, dtype=torch.bool), "spiral")
     with pytest.raises(ValueError, match="steps=0"):
         counts(3, 0)
+
+
+@pytest.mark.equation("eq-diff-mask", "eq-diff-maskstep")
+def test_near_the_data_weights_and_chances_keep_their_digits() -> None:
+    """In single precision, where 1 − t is 1."""
+    t = torch.tensor([1e-4, 1e-7, 1e-12]).float()
+    for schedule in ("linear", "cosine"):
+        close(t * weight(t, schedule), torch.ones_like(t), 1e-6)
+        close(reveal(t, t / 4, schedule), torch.full_like(t, 0.75), 1e-6)

@@ -245,3 +245,9 @@ def test_modes_are_found_by_a_tenth_of_their_share() -> None:
     assert even == (4, 1.0, 0.0)
     with pytest.raises(ValueError, match="radius=0"):
         fidelity.mode_coverage(rows, centres, 0.0)
+
+
+def test_two_samples_are_told_apart_whatever_the_unit_of_their_values() -> None:
+    a, b = torch.randn(60, 2), torch.randn(60, 2) + 2
+    scores = [fidelity.c2st(unit * a, unit * b, steps=50) for unit in (1.0, 2.0**-40)]
+    assert scores[0] == scores[1] > 0.8

@@ -66,6 +66,42 @@ def test_at_temperature_zero_the_most_probable_token_is_certain() -> None:
     assert (choose(logits, temperature=0.0) == logits.argmax(-1)).all()
 
 
+TYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
+
+
+@pytest.mark.equation("eq-ar-temperature")
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("temperature", [1e-3, 1e-4, 1e-37, 1e-38, 1e-45, 1e-320])
+def test_near_temperature_zero_all_mass_is_on_the_most_probable_tokens(
+    dtype: torch.dtype, temperature: float
+) -> None:
+    """Of one token, or in equal shares on those that are equal."""
+    logits = (4 * torch.randn(50, 9)).round().to(dtype)
+    largest = (logits == logits.amax(-1, keepdim=True)).double()
+    expected = largest / largest.sum(-1, keepdim=True)
+    p = temper(logits, temperature).softmax(-1).double()
+    torch.testing.assert_close(p, expected, rtol=0, atol=1e-7)
+    drawn = choose(logits, temperature=temperature, top_k=9, top_p=1.0)
+    assert largest.gather(-1, drawn[:, None]).all()
+    slope = entropy_slope(logits, temperature)
+    assert (slope == 0).all()
+
+
+@pytest.mark.equation("eq-ar-temperature")
+@pytest.mark.parametrize("dtype", TYPES)
+def test_temperature_in_any_type_is_that_of_double_precision(dtype: torch.dtype) -> None:
+    logits = (300 * torch.randn(20, 9)).to(dtype)
+    logits[:, 4] = -math.inf
+    exact = logits.double()
+    for temperature in (0.05, 1.0, 300.0):
+        p = temper(logits, temperature).softmax(-1)
+        expected = (exact / temperature).softmax(-1)
+        torch.testing.assert_close(p.double(), expected, rtol=0, atol=1e-5)
+        h = entropy(temper(logits, temperature))
+        expected = torch.special.entr(expected).sum(-1)
+        torch.testing.assert_close(h.double(), expected, rtol=0, atol=1e-5)
+
+
 # --- truncation ----------------------------------------------------------------------------------
 
 
@@ -97,6 +133,28 @@ def test_top_k_keeps_the_k_most_probable_and_renormalises(k: int) -> None:
         expected = torch.zeros(7)
         expected[ranked] = p[ranked] / p[ranked].sum()
         torch.testing.assert_close(top_k_filter(logits, k).softmax(-1), expected)
+
+
+@pytest.mark.equation("eq-ar-nucleus")
+@pytest.mark.parametrize("dtype", TYPES)
+def test_limits_that_limit_nothing_keep_every_token(dtype: torch.dtype) -> None:
+    logits = torch.randn(2, 50_257).to(dtype)
+    for kept in (
+        top_p_filter(logits, 1.0),
+        top_k_filter(logits, 50_257),
+        top_k_filter(logits, 10**6),
+    ):
+        assert kept.equal(logits)
+
+
+@pytest.mark.equation("eq-ar-nucleus")
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_mass_of_a_nucleus_is_summed_as_in_double_precision(dtype: torch.dtype) -> None:
+    logits = torch.randn(1, 50_257).to(dtype)
+    for mass in (0.5, 0.97):
+        kept = top_p_filter(logits, mass).isfinite().sum()
+        expected = top_p_filter(logits.double(), mass).isfinite().sum()
+        assert abs(int(kept - expected)) <= 2
 
 
 def test_of_equal_tokens_the_first_stay() -> None:

@@ -79,5 +79,15 @@ def test_the_relaxation_passes_its_gradient_on() -> None:
     expected = (y * w - y * (y @ w)) / 0.6
     for hard in (False, True):
         torch.testing.assert_close(torch.func.grad(score)(logits, hard), expected)
-    with pytest.raises(ValueError, match="tau must be positive, but got 0"):
+    with pytest.raises(ValueError, match="tau must be positive and finite, but got 0"):
         gumbel_softmax(logits, 0.0)
+
+
+@pytest.mark.equation("eq-vq-gumbel")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_the_limit_of_the_relaxation_is_the_exact_draw_in_every_type(dtype: torch.dtype) -> None:
+    logits, noise = (50 * torch.randn(200, 5)).to(dtype), torch.rand(200, 5)
+    chosen = gumbel_max(logits, noise=noise)
+    for tau in (1e-20, 1e-38, 1e-45, 1e-320):
+        y = gumbel_softmax(logits, tau, noise=noise)
+        assert y.double().equal(torch.nn.functional.one_hot(chosen, 5).double())

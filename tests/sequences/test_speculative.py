@@ -85,6 +85,17 @@ def test_drafting_is_done_in_evaluation_mode_and_leaves_the_modes_as_they_were()
     assert torch.equal(in_training, drawn())
 
 
+@pytest.mark.equation("eq-gpt-specdec")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [1e-4, 1e-40])
+def test_near_temperature_zero_it_writes_the_most_probable_text(
+    dtype: torch.dtype, temperature: float
+) -> None:
+    model, draft, prompt = make().to(dtype), make(0.3).to(dtype), torch.randint(11, (4, 2))
+    text, _ = speculative.generate(model, draft, prompt, 5, temperature=temperature)
+    assert text.equal(model.generate(prompt, 5, temperature=0.0))
+
+
 @pytest.mark.parametrize(
     ("use", "message"),
     [
