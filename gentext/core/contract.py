@@ -143,9 +143,13 @@ class Contract:
         self, given: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, numbers as Python's; ValueError for numbers and names that are none."""
-        bound = self.bound(given, named) if self.early else None
+        arrays = any(isinstance(value, np.ndarray) for value in (*given, *named.values()))
+        bound = self.bound(given, named) if self.early or arrays else None
         if bound is None:
             return given, named
+        misfit = self.misfit(dict(bound.arguments)) if arrays else None  # they half work
+        if misfit is not None:
+            raise ValueError(misfit)
         for name, value in bound.arguments.items():
             if name in self.early:
                 if not _fits(value, self.early[name]):
@@ -276,7 +280,9 @@ def _is_number(value: Any, kind: type) -> bool:
 def _refusal(name: str, value: Any, kind: Any) -> str:
     """One sentence: what came, what is allowed."""
     allowed = " or ".join(map(_allowed, _alternatives(kind)))
-    return f"got {name}={_described(value)}; {name} must be {allowed}"
+    tensor = isinstance(value, np.ndarray) and "ensor" in allowed
+    remedy = f": torch.as_tensor({name})" if tensor else ""
+    return f"got {name}={_described(value)}; {name} must be {allowed}{remedy}"
 
 
 def _allowed(kind: Any) -> str:

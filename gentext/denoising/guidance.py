@@ -9,7 +9,6 @@ Source: Dhariwal and Nichol, NeurIPS 2021; Ho and Salimans, 2022; Lugmayr et al.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from gentext.core import check_count, chosen, true_or_false
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
-from gentext.denoising.samplers import Denoiser, Draw, ddpm_step
+from gentext.denoising.samplers import Denoiser, Draw, ddpm_step, pairs_down
 from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
 
 CLIPS = ("none", "static", "dynamic")
@@ -121,7 +120,7 @@ def inpaint(
             "or False for each value, or for each place, as in (n, 1, h, w)"
         ) from None
     x = draw(known)
-    for number, following in pairwise([*levels, -1]):
+    for number, following in pairs_down(schedule, levels):
         t, s = schedule.at(number), schedule.at(following)
         for again in range(repeats, 0, -1):
             x_0 = denoiser(x, torch.full((len(x),), number, device=x.device))

@@ -23,7 +23,7 @@ arXiv:2211.01095 (dpm++); Karras et al., NeurIPS 2022 (heun).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -133,6 +133,20 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
+def pairs_down(schedule: Schedule, levels: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Each of the ``levels`` and the next, after the last of them −1: the data.
+
+    Raises ValueError unless they are levels of ``schedule`` that fall.
+    """
+    fall = all(high > low for high, low in pairwise(levels))
+    if not levels or not fall or levels[0] >= len(schedule) or levels[-1] < 0:
+        raise ValueError(
+            f"got levels={levels}; give falling numbers from {len(schedule) - 1} to 0, the levels "
+            "of this schedule"
+        )
+    return pairwise([*levels, -1])
+
+
 def sample_path(
     denoiser: Denoiser,
     schedule: Schedule,
@@ -150,7 +164,7 @@ def sample_path(
     how = chosen("sampler", sampler, SAMPLERS)
     how.check(eta)
     x_t, before = x, None
-    for number, following in pairwise([*levels, -1]):
+    for number, following in pairs_down(schedule, levels):
         t, s, last = schedule.at(number), schedule.at(following), following < 0
         # 1. predict the data
         x_0 = _predict(denoiser, x_t, number)

@@ -22,6 +22,7 @@ from gentext.core import (
     as_weights,
     at_least_single,
     check_count,
+    check_counts,
     check_dropout,
     check_examples,
     check_labels,
@@ -41,6 +42,7 @@ class Features(nn.Sequential):
 
     def __init__(self, shape: Sequence[int], channels: int, features: int, dropout: float) -> None:
         inputs, *sides = shape
+        check_counts(channels=channels, features=features, inputs=inputs)
         layers: list[nn.Module] = []
         while max(sides) > SMALLEST:
             layers += [*_block(inputs, channels, 2), *_block(channels, channels, 1)]

@@ -21,17 +21,17 @@ import gentext
 PACKAGE = Path(gentext.__file__).parent
 LISTED = re.compile(r"^from (\S+) import (\w+) as \w+$", re.MULTILINE)
 ABSTRACT = (  # their methods are swept where they are inherited
-    "core.Model gan_nets.Critic gan_nets.Generator langevin.LinearSDE bases.Base transforms.Transform "
-    "univariate.Univariate dequantization.Dequantized classifier.ImageClassifier "
-    "distributions.Likelihood autoregressive.Autoregressive"
-).split()
+    *("core.Model", "gan_nets.Critic", "gan_nets.Generator", "langevin.LinearSDE", "bases.Base"),
+    *("transforms.Transform", "univariate.Univariate", "dequantization.Dequantized"),
+    *("classifier.ImageClassifier", "distributions.Likelihood", "autoregressive.Autoregressive"),
+)
 NOT_FOR = [f"schedule.LearnedSchedule.{name}" for name in ("linear", "cosine", "from_beta")]
 OPERATORS = ("__call__", "__len__")  # public although they begin with an underscore
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing to be called: a function, a constructor, or a method of an instance of ``owner``."""
+    """One thing to be called: a function, a constructor, or a method of an ``owner``."""
 
     name: str  # such as "vae.VAE.encode"
     function: Callable[..., Any]
@@ -74,9 +74,7 @@ def own(module: ModuleType) -> Iterator[tuple[str, Any]]:
     for name in sorted(public or vars(module)):
         thing = getattr(module, name)
         home = getattr(thing, "__module__", "") or ""
-        here = home == module.__name__ or (
-            hasattr(module, "__path__") and home.startswith("gentext")
-        )
+        here = home == module.__name__ or (public is not None and home.startswith("gentext"))
         if not name.startswith("_") and callable(thing) and here and not inspect.ismodule(thing):
             yield name, thing
 
