@@ -46,36 +46,31 @@ def train(
     folder, resume = (out or Path("runs") / name).expanduser(), resume or more is not None
     torch.manual_seed(seed)  # of the first weights, which a resumed run may need again
     model, data, config = recipes.build(name, budget, full_data=full_data)
-    goes_on = more or (resume and budget is None and (folder / saver.NAME).is_file())
-    config = saver.config_in(folder) if goes_on else replace(config, seed=seed)
     given = {"steps": steps, "batch_size": batch_size, "lr": lr, "precision": precision}
     given |= {"seed": seed or None}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    config = replace(config, **settings)
-    if more:
-        config = replace(config, steps=config.steps + more)
-    elif not goes_on:
+    if more or (resume and budget is None and (folder / saver.NAME).is_file()):
+        config = replace(saver.config_in(folder), **settings)
+        config = replace(config, steps=config.steps + (more or 0))
+    else:
+        config = replace(config, **settings)
         config = replace(config, warmup=min(config.warmup, config.steps // 5))
     first = os.environ.get("RANK", "0") == "0"
     if first:
         where = f" ({data.source})" if data.source else ""
         typer.echo(f"training on {data.name}{where}, {len(data.train[0])} examples", err=True)
     with _ending_well(folder):
-        history = fit(
-            model,
-            data,
-            config,
-            out=folder,
-            resume=resume,
-            recipe=name,
-            progress=True,
-        )
+        how: dict[str, Any] = {"out": folder, "resume": resume, "recipe": name, "progress": True}
+        history = fit(model, data, config, **how)
     if first:
-        last = history.loss[-100:]
-        typer.echo(
-            f"{config.steps} steps in {history.seconds:.0f} s; loss {sum(last) / len(last):.4g} "
-            f"(mean of the last {len(last)} steps); saved {folder / saver.NAME}"
-        )
+        typer.echo(f"{config.steps} steps in {_result(history)}; saved {folder / saver.NAME}")
+
+
+def _result(history: Any) -> str:
+    """How long a training took, and what loss it came to."""
+    last = history.loss[-100:]
+    mean = sum(last) / len(last)
+    return f"{history.seconds:.0f} s; loss {mean:.4g} (mean of the last {len(last)} steps)"
 
 
 @contextmanager

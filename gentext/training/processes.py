@@ -43,8 +43,8 @@ def surroundings(model: Model) -> Processes:
 
     Raises ValueError where those are not connected, or each is to hold a part of the model only.
     """
-    launched = int(os.environ.get("WORLD_SIZE") or "1")
-    if launched == 1 and _connected() == 1:
+    launched = max(int(os.environ.get("WORLD_SIZE") or "1"), _connected())
+    if launched == 1:
         return Alone(device_for(model))
     if any(_asked(f"ACCELERATE_USE_{kind}") for kind in SHARDING):
         raise ValueError("fit does not shard models; launch it data-parallel")
@@ -54,8 +54,8 @@ def surroundings(model: Model) -> Processes:
     state = PartialState(cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()))
     if state.num_processes != launched:
         raise ValueError(
-            f"{launched} processes were launched and {state.num_processes} are connected; launch "
-            "them by accelerate launch or torchrun, with ACCELERATE_USE_CPU=true on CPUs"
+            f"{launched} processes were launched, of which accelerate knows {state.num_processes}; "
+            "launch them by accelerate launch or torchrun, with ACCELERATE_USE_CPU=true on CPUs"
         )
     return state
 

@@ -53,10 +53,9 @@ def fit(
             of batches, read again every epoch; batch_size does not matter then.
         out: folder for ``checkpoint.safetensors``, written at the start, every ``save_every`` steps
             or ``save_minutes``, on Ctrl-C and at the end; resume: go on from there if it exists, on
-            any device, though on another one with other noise and rounding. How to save may
-            change then, and ``steps``: a constant schedule is prolonged, as if it had been so long
-            from the beginning; a cosine that has ended begins anew for the steps that were added,
-            warm-up and all, with everything else as it was.
+            any device, though on another one with other noise and rounding. How to save may change
+            then, and ``steps``: a constant schedule goes on as if it had been so long from the
+            beginning; a cosine that has ended begins anew for the steps added, warm-up and all.
         recipe: name of the experiment, kept in the checkpoint.
         observers: functions (step, model) called after every step; what they draw at random does
             not change the training.

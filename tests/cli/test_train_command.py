@@ -123,7 +123,7 @@ def test_a_training_that_has_ended_is_made_longer(trained):
 
 
 def test_the_home_folder_is_understood(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "own"))
     shown = run("train", "tiny", "--steps", 2, "--out", "~/run")
-    assert f"saved {tmp_path}/home/run/checkpoint.safetensors" in shown.text
+    assert f"saved {tmp_path}/own/run/checkpoint.safetensors" in shown.text
     assert checkpoint.info("~/run")["step"] == 2

@@ -162,9 +162,10 @@ def test_one_process_is_alone_on_the_best_device(monkeypatch):
         device_for(Denoiser().to("meta"))
 
 
-def test_processes_that_cannot_train_together_are_told(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(processes, "_connected", lambda: 1)
+def test_processes_that_cannot_train_together_are_told(accelerate_anew, monkeypatch):
+    monkeypatch.setattr(processes, "_connected", lambda: 2)
+    with pytest.raises(ValueError, match="2 processes were launched, of which accelerate knows 1"):
+        surroundings(seeded(Denoiser))
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match="does not shard models"):
         surroundings(seeded(Denoiser))
