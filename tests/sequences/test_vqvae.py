@@ -358,7 +358,7 @@ def test_codes_are_used_more_evenly_with_restarts() -> None:
         ({"codes": 0}, "codes=0.*at least 1"),
         ({"code_size": 0}, "code_size=0.*at least 1"),
         ({"hidden": 1}, "hidden=1.*at least 2"),
-        ({"beta": -1.0}, "beta must not be negative"),
+        ({"beta": -1.0}, "beta must be at least 0"),
         ({"decay": 1.0}, r"decay must be in \[0, 1\).*1\.0"),
         ({"likelihood": "laplace"}, "'laplace'.*bernoulli"),
     ],
