@@ -508,7 +508,7 @@ def test_prompts_go_on_and_end() -> None:
     assert (ended[ended[:, 1] == 0][:, 2] == 0).any()
     with pytest.raises(ValueError, match=r"1 tokens and n=3 more.*have 3.*0 to 2"):
         model.generate(prompt, 3)
-    with pytest.raises(ValueError, match="1 rows of 4.*0 to 3"):
+    with pytest.raises(ValueError, match=r"1 rows of 4.*0 to 3"):
         model.generate(torch.zeros(1, 4, dtype=torch.long), 1)
 
 
