@@ -240,7 +240,7 @@ def test_bad_prompts_are_refused() -> None:
     good = torch.tensor([[1, 2], [3, 0], [0, 0]])
     model.check(x, good)
     for y, message in (
-        (good.double(), r"torch\.float64 and shape \(3, 2\).*token numbers"),
+        (good.double(), r"prompts of torch\.float64.*integers"),
         (good[:2], r"shape \(2, 2\), but 3 examples need 3 rows"),
         (good[:, 0], r"shape \(3,\), but 3 examples need 3 rows"),
         (good + 7, r"token 10.*reads 9 tokens.*0 to 8"),

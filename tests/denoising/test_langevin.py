@@ -324,13 +324,18 @@ def test_bad_input_is_explained() -> None:
     for t in (-0.1, 1.1, math.nan, torch.tensor([0.5, 1.2, 0.1])):
         with pytest.raises(ValueError, match="they run from 0, the data, to 1, the noise"):
             process.at(t)
-    for steps, end in ((0, 1e-3), (5, 0.0), (5, 1.0)):
-        with pytest.raises(ValueError, match=f"got steps={steps} and end={end}"):
-            reverse_sde(score, process, x, steps, end=end)
+    with pytest.raises(ValueError, match="got steps=0; steps must be a whole number"):
+        reverse_sde(score, process, x, 0)
+    for end in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"got end={end}; it must be between 0 and 1"):
+            reverse_sde(score, process, x, 5, end=end)
+    for options in ({"repeats": 0}, {"rate": 0.0}):
+        with pytest.raises(ValueError, match=f"got {next(iter(options))}=0"):
+            langevin.annealed_langevin(score, process, x, 5, **options)
     with pytest.raises(ValueError, match="unknown spacing 'karras': choose one of log-snr, time"):
         reverse_sde(score, process, x, 5, spacing="karras")
     for options in ({"eta": -1.0}, {"corrector": -1}, {"snr": 0.0}):
-        with pytest.raises(ValueError, match="the last is above 0"):
+        with pytest.raises(ValueError, match=f"got {next(iter(options))}="):
             reverse_sde(score, process, x, 5, **options)
     for step, steps in ((0.0, 5), (0.1, 0)):
         with pytest.raises(ValueError, match=f"got step={step} and steps={steps}"):

@@ -508,7 +508,7 @@ def test_prompts_go_on_and_end() -> None:
     assert (ended[ended[:, 1] == 0][:, 2] == 0).any()
     with pytest.raises(ValueError, match=r"1 tokens and n=3 more.*have 3.*0 to 2"):
         model.generate(prompt, 3)
-    with pytest.raises(ValueError, match=r"\(1, 4\).*0 to 3"):
+    with pytest.raises(ValueError, match=r"1 rows of 4.*0 to 3"):
         model.generate(torch.zeros(1, 4, dtype=torch.long), 1)
 
 
@@ -667,11 +667,11 @@ def test_impossible_data_are_refused() -> None:
     model = make(vocab_size=4, context=5)
     good = torch.zeros(2, 5, dtype=torch.long)
     for call, message in [
-        (lambda: model.elbo(good + 4), "from 4 to 4.*0 to 3.*4 is the mask"),
+        (lambda: model.elbo(good + 4), "from 4 to 4.*0 to 3"),
         (lambda: model.loss(good - 1), "-1"),
-        (lambda: model.loss(torch.zeros(2, 6, dtype=torch.long)), r"\(2, 6\).*1 to 5"),
-        (lambda: model.check(torch.zeros(0, 5, dtype=torch.long)), r"\(0, 5\)"),
-        (lambda: model.check(torch.zeros(2, 5)), "float64.*whole numbers"),
+        (lambda: model.loss(torch.zeros(2, 6, dtype=torch.long)), "2 rows of 6.*1 to 5"),
+        (lambda: model.check(torch.zeros(0, 5, dtype=torch.long)), "0 rows of 5"),
+        (lambda: model.check(torch.zeros(2, 5)), "float64.*integers"),
         (lambda: model.elbo(good, draws=0), "draws=0"),
         (lambda: model.elbo(good, steps=0), "steps=0"),
         (lambda: model.elbo(good, steps=2, schedule="square"), "'square'.*linear, cosine"),

@@ -485,7 +485,7 @@ def test_bad_models_are_explained() -> None:
         ({"process": "vpp"}, "unknown process 'vpp': .*choose one of vp, ve"),
         ({"net": "cnn"}, "unknown net 'cnn': choose one of unet, mlp"),
         ({"data_std": 0.0}, "got data_std=0.0"),
-        ({"end": 1.0}, "end below 1"),
+        ({"end": 1.0}, "end must be above 0 and below 1"),
         ({"process": "ve", "noise": (2.0, 1.0)}, "got sigma from 2.0 to 1.0"),
         ({"noise": (0.0, 1.0)}, "got beta from 0.0 to 1.0"),
         ({"net": Broken(), "hidden": 3}, "got options for a net that is made already"),

@@ -383,8 +383,8 @@ def test_impossible_data_are_refused() -> None:
     for call, message in [
         (lambda: model.encode(good + 8), "8 to 8.*0 to 7"),
         (lambda: model.loss(good - 1), "-1"),
-        (lambda: model.loss(torch.zeros(2, 10, dtype=torch.long)), r"\(2, 10\).*1 to 9"),
-        (lambda: model.check(torch.zeros(2, 4)), "float64.*whole numbers"),
+        (lambda: model.loss(torch.zeros(2, 10, dtype=torch.long)), "2 rows of 10.*1 to 9"),
+        (lambda: model.check(torch.zeros(2, 4)), "float64.*integers"),
         (lambda: model.fill(good, [4]), r"\[4\].*0 to 3"),
         (lambda: model.fill(good, []), "at least one"),
         (lambda: model.gibbs_sample(2, length=10), "length 1 to 9.*10"),
