@@ -94,6 +94,7 @@ class Critic(nn.Module):
 
     def __init__(self, features: int, classes: int, spectral: bool) -> None:
         super().__init__()
+        check_count("features", features)
         wrap = spectral_norm if spectral else nn.Identity()
         self.last = wrap(nn.Linear(features, 1))
         self.embed: Any = wrap(nn.Embedding(classes, features)) if classes else None

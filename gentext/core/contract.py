@@ -184,7 +184,11 @@ class Contract:
         """What to say of the first argument that its annotation does not allow."""
         with jaxtyping.jaxtyped("context"):  # letters of shapes mean the same in all arguments
             for name, value in arguments.items():
-                if name in self.kinds and not _fits(value, self.kinds[name]):
+                fits = any(  # arrays are looked at here, for what letters mean ends with a function
+                    isinstance(value, kind) if _is_array(kind) else _fits_one(value, kind)
+                    for kind in _alternatives(self.kinds.get(name, Any))
+                )
+                if not fits:
                     return _refusal(name, value, self.kinds[name])
         return None
 
@@ -216,6 +220,10 @@ def _is_early(kind: Any) -> bool:
         or (_is_sequence(alternative) and all(p in plain for p in _parts(alternative)))
         for alternative in _alternatives(kind)
     )
+
+
+def _is_array(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, jaxtyping.AbstractArray)
 
 
 def _is_sequence(kind: Any) -> bool:
@@ -289,7 +297,7 @@ def _allowed(kind: Any) -> str:
     """The words for one alternative of an annotation."""
     if kind is None or kind is type(None):
         return "None"
-    if isinstance(kind, type) and issubclass(kind, jaxtyping.AbstractArray):
+    if _is_array(kind):
         shape = kind.dim_str.replace(" ", ", ")
         return f"a tensor of {KINDS.get(kind.__name__[:-1].split('[')[0], 'numbers')}, ({shape})"
     if _is_sequence(kind):

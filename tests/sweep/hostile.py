@@ -201,9 +201,16 @@ MAPPINGS = [
 ] + [to("dict.fromkeys(v)"), to("dict.fromkeys(v, 'a')"), to("dict.fromkeys(v, float('nan'))")]
 CALLS = [
     to(c)
-    for c in ("lambda *a, **k: None", "lambda *a, **k: 'x'", "lambda: 0", "nn.Linear(1, 1)", "print",
-              "lambda *a, **k: torch.zeros(7)", "3")
-]  # fmt: skip
+    for c in (
+        "lambda *a, **k: None",
+        "lambda *a, **k: 'x'",
+        "lambda *a, **k: torch.zeros(7)",
+        "lambda: 0",
+        "nn.Linear(1, 1)",
+        "print",
+        "3",
+    )
+]
 SAME = {code for code, _ in (*SAME_NUMBERS, *SAME_FLOATS)} | {"list(v)", "tuple(v)"}  # same calls
 PATHS = [
     to(c) for c in ("v.parent", "v / 'missing' / 'file'", "str(v)", "'missing.txt'", "'a\\0b'", "3")

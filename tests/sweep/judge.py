@@ -162,7 +162,7 @@ def _has_nan(value: Any, depth: int = 0) -> bool:
 
 
 def all_finite(values: Any) -> bool:
-    """Whether no number or tensor among ``values`` is NaN, infinite, or beyond a million; and some."""
+    """Whether ``values`` have numbers, none of them NaN, infinite, or beyond a million."""
     for value in values:
         if isinstance(value, Tensor):
             if value.device.type == "meta" or value.is_complex():

@@ -158,6 +158,11 @@ def _text_file() -> Path:
     return path
 
 
+def _place() -> Path:
+    TMP.mkdir(exist_ok=True)
+    return TMP / "grid.png"
+
+
 def _figure() -> Any:
     return gentext.plot.figure()[0]
 
