@@ -28,7 +28,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from gentext.core import (
     Model,
@@ -164,7 +164,7 @@ class Diffusion(Model):
         *,
         terms: int | None = DRAWN_LEVELS,
         first: int = 0,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> PerExample:
         """A lower bound of log p(x), or of log p(x | y), in nats; one draw of the noise.
 
@@ -183,7 +183,7 @@ class Diffusion(Model):
         *,
         terms: int | None = DRAWN_LEVELS,
         first: int = 0,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> Terms:
         """The three parts of the bound, in nats: at the last level, between levels, at the first.
 
@@ -208,12 +208,7 @@ class Diffusion(Model):
 
     @in_evaluation
     def level_kl(
-        self,
-        x: Batch,
-        t: Labels,
-        y: Given | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        self, x: Batch, t: Labels, y: Given | None = None, *, generator: Generator | None = None
     ) -> PerExample:
         """KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)) in nats, of one draw of x_t at levels t.
 
@@ -228,9 +223,7 @@ class Diffusion(Model):
             predicted = predicted.clamp(-1, 1)  # never farther from x_0, which is in there
         return bound.step_kl(x_0, predicted, self.schedule.at(t), self.schedule.at(t - 1))
 
-    def _reconstruction(
-        self, x_0: Batch, first: int, generator: torch.Generator | None
-    ) -> PerExample:
+    def _reconstruction(self, x_0: Batch, first: int, generator: Generator | None) -> PerExample:
         """−log p(x_0 | x_1), for data that are not grey its mean."""
         level = self.schedule.at(first)
         width = level.sigma / level.alpha
@@ -267,7 +260,7 @@ class Diffusion(Model):
         sampler: str = "dpm++",
         steps: int = 20,
         guidance: float = 0.0,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         **options: Any,
     ) -> Batch:
         """``n`` draws, of the classes ``y`` or else of all, by "ddpm", "ddim", "dpm++" or "heun".
@@ -289,7 +282,7 @@ class Diffusion(Model):
         steps: int = 20,
         eta: float = 0.0,
         spacing: str = "log-snr",
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         **options: Any,
     ) -> Iterator[Batch]:
         """x after every step of a sampler, as the network sees it.
@@ -336,7 +329,7 @@ class Diffusion(Model):
         *,
         steps: int = 50,
         repeats: int = 5,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         **options: Any,
     ) -> Batch:
         """Examples that are ``x`` where ``mask`` is true, and drawn to go with it elsewhere."""

@@ -29,12 +29,17 @@ from gentext.core import (
     drawing_from,
     if_given,
     in_evaluation,
-    normal_like,
     whole_numbers,
 )
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
-from gentext.nn.distributions import DiagonalNormal, StandardNormal, kl_normal, make_likelihood
+from gentext.nn.distributions import (
+    DiagonalNormal,
+    StandardNormal,
+    kl_normal,
+    make_likelihood,
+    normal_draws,
+)
 from gentext.nn.nets import Decoder, Encoder, one_hot
 
 NO_LABELS = "this model takes no labels: use ConditionalVAE, or leave them out"
@@ -82,13 +87,10 @@ class VAE(Model):
         self.posterior = DiagonalNormal()
         self.likelihood = make_likelihood(likelihood, self.shape, levels=levels, scale=scale)
         if isinstance(net, str):
-            per_value = self.likelihood.per_value
-            self.encoder: nn.Module = Encoder(
-                shape, 2 * latent, hidden=hidden, net=net, context=classes
-            )
-            self.decoder: nn.Module = Decoder(
-                latent + classes, shape, hidden=hidden, net=net, per_value=per_value
-            )
+            kind: dict[str, Any] = {"hidden": hidden, "net": net}
+            self.encoder: nn.Module = Encoder(shape, 2 * latent, context=classes, **kind)
+            kind["per_value"] = self.likelihood.per_value
+            self.decoder: nn.Module = Decoder(latent + classes, shape, **kind)
         else:
             self.encoder, self.decoder = net
 
@@ -133,7 +135,7 @@ class VAE(Model):
         self, x: Batch, y: Labels | None, samples: int = 1, generator: Any = None
     ) -> tuple[PerExample, PerExample]:
         q = self._encode(x, y)
-        z = _codes(q, samples, generator)
+        z = normal_draws(q, samples, generator)
         reconstruction = self._log_likelihood(x, z, y).mean(0)
         return reconstruction, kl_normal(q.base_dist.loc, q.base_dist.scale)
 
@@ -181,7 +183,7 @@ class VAE(Model):
         self, x: Batch, y: Labels | None, k: int, generator: Any = None
     ) -> Float[Tensor, "k n"]:
         q = self._encode(x, y)
-        z = _codes(q, k, generator)
+        z = normal_draws(q, k, generator)
         return self._log_likelihood(x, z, y) + self.prior().log_prob(z) - q.log_prob(z)
 
     @torch.no_grad()
@@ -285,14 +287,6 @@ class VAE(Model):
         k = len(z)
         p = self._decode(z.flatten(0, 1), None if y is None else y.repeat(k))
         return p.log_prob(x.repeat(k, *[1] * len(self.shape))).unflatten(0, (k, -1))
-
-
-def _codes(q: Independent, k: int, generator: torch.Generator | None) -> Float[Tensor, "k n z"]:
-    """``k`` draws μ + σε of each normal distribution, as its ``rsample``, also under ``vmap``."""
-    normal: Any = q.base_dist
-    with drawing_from(generator):
-        eps = normal_like(normal.loc.expand(k, -1, -1))
-    return normal.loc + eps * normal.scale
 
 
 def importance_bound(log_w: Float[Tensor, "k n"]) -> PerExample:

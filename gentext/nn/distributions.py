@@ -32,10 +32,22 @@ from gentext.core import (
     check_examples,
     check_number,
     chosen,
+    drawing_from,
+    normal_like,
 )
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
 from gentext.nn.continuous_bernoulli import ContinuousBernoulli
+
+
+def normal_draws(
+    q: Independent, k: int, generator: torch.Generator | None
+) -> Float[Tensor, "k n z"]:
+    """``k`` draws μ + σε of each normal distribution, as its ``rsample``, also under ``vmap``."""
+    normal: Any = q.base_dist
+    with drawing_from(generator):
+        eps = normal_like(normal.loc.expand(k, -1, -1))
+    return normal.loc + eps * normal.scale
 
 
 def kl_normal(mean: Codes, std: Codes) -> PerExample:

@@ -99,6 +99,7 @@ class MaskedMLP(nn.Module):
         self.layers = stacked([MaskedLinear(mask) for mask in (first, *others, last)], dropout)
         # For ``Reader``, here so that they move to the device once: the order of the features, that
         # of the hidden units by their numbers, and how many units are known after each feature.
+        self.inputs: Tensor
         self.register_buffer("inputs", torch.tensor(self.order), persistent=False)
         self.ends: list[list[int]] = []
         for k, units in enumerate(hidden):
