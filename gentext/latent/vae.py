@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.distributions import Independent
 
 from gentext.core import (
@@ -121,7 +121,7 @@ class VAE(Model):
         y: Labels | None = None,
         *,
         samples: int = 1,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> tuple[PerExample, PerExample]:
         """E_q log p(x | z), from ``samples`` draws, and KL(q ‖ p(z)), both in nats.
 
@@ -145,7 +145,7 @@ class VAE(Model):
         y: Labels | None = None,
         *,
         samples: int = 1,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> PerExample:
         """The evidence lower bound of log p(x) in nats, from ``samples`` draws of z.
 
@@ -164,12 +164,7 @@ class VAE(Model):
 
     @in_evaluation
     def log_weights(
-        self,
-        x: Batch,
-        y: Labels | None = None,
-        *,
-        k: int,
-        generator: torch.Generator | None = None,
+        self, x: Batch, y: Labels | None = None, *, k: int, generator: Generator | None = None
     ) -> Float[Tensor, "k n"]:
         """log w = log p(x, z) − log q(z | x) of ``k`` draws z ~ q, in nats; their mean is the ELBO.
 
@@ -194,7 +189,7 @@ class VAE(Model):
         k: int,
         y: Labels | None = None,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         chunk: int = 4096,
     ) -> PerExample:
         """The K-sample importance-weighted bound of log p(x) in nats, ``chunk`` codes at a time.
@@ -223,7 +218,7 @@ class VAE(Model):
         y: Labels | None = None,
         *,
         mean: bool = False,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> Batch:
         """``n`` draws x ~ p(x | z), z ~ p(z); with ``mean`` the noise-free E[x | z] instead.
 
@@ -329,7 +324,7 @@ def active_units(model: VAE, x: Batch, threshold: float = 0.01, y: Labels | None
 
 @torch.no_grad()
 def elbo_surgery(
-    model: VAE, x: Batch, *, samples: int = 1, generator: torch.Generator | None = None
+    model: VAE, x: Batch, *, samples: int = 1, generator: Generator | None = None
 ) -> tuple[float, float]:
     """I_q(n; z) and KL(q̄ ‖ p), in nats, by Monte Carlo; q̄ is the mean of q(z | x_n) over ``x``.
 
