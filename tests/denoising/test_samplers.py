@@ -219,7 +219,7 @@ def test_what_cannot_be_sampled_is_refused() -> None:
         run("euler", x, [640, 0])
     with pytest.raises(ValueError, match=r"1000 steps.*641 levels"):
         time_steps(LINE, 1000)
-    with pytest.raises(ValueError, match=r"0 steps"):
+    with pytest.raises(ValueError, match="got steps=0"):
         time_steps(LINE, 0)
     with pytest.raises(ValueError, match=r"'even'.*time, log-snr, karras"):
         time_steps(LINE, 10, "even")

@@ -272,7 +272,7 @@ def test_every_schedule_by_name(name: str) -> None:
 
 
 def test_bad_schedules_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"1 levels.*at least 2"):
+    with pytest.raises(ValueError, match=r"T=1.*at least 2"):
         Schedule.linear(1)
     with pytest.raises(ValueError, match=r"ends with 0\.88 of the variance.*below 0\.05"):
         Schedule(torch.tensor([4.0, 2.0]))

@@ -272,9 +272,11 @@ def test_dropout_acts_in_training_and_never_else(family: type[Flow]) -> None:
             parameter.add_(0.1 * torch.randn_like(parameter))
     x = torch.randn(5, 4)
     flow.train()
-    assert not torch.equal(flow.log_prob(x), flow.log_prob(x))
+    assert not torch.equal(flow.loss(x), flow.loss(x))
+    known = flow.log_prob(x)
     flow.eval()
-    assert torch.equal(flow.log_prob(x), flow.log_prob(x))
+    assert torch.equal(flow.log_prob(x), known)
+    assert torch.equal(flow.loss(x), -known.mean())
     torch.testing.assert_close(flow.decode(flow.encode(x)), x, atol=1e-9, rtol=0)
     with pytest.raises(ValueError, match=r"got dropout=1\.0"):
         family(features=4, dropout=1.0)  # type: ignore[call-arg]
