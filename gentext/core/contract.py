@@ -1,11 +1,12 @@
 """Signatures as a contract: what a caller gives is compared with them, and refused in words.
 
 At the end of a module ``keep_contract(globals())`` puts this around its public functions and the
-public methods of its classes. Numbers, names and generators are looked at before a call. Tensors
-are not: a call that works costs nothing more. Where one fails, what was given is compared with the
-annotations, and the error names the argument that does not fit, or all of them where the pieces do
-not fit one another. Only calls from outside are looked at: neither what gentext calls itself nor
-what ``torch.compile`` traces.
+public methods of its classes. Whether numbers, strings and generators are such is looked at before
+a call; in which range they are is for the function to say. Tensors are not looked at: a call that
+works costs nothing more. Where one fails, what was given is compared with the annotations, and the
+error names the argument that does not fit, or all of them where they do not fit one another. Only
+calls from outside are looked at: neither what gentext calls itself nor what ``torch.compile``
+traces.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import collections.abc
 import functools
 import inspect
-import math
 import sys
 import textwrap
 import threading
@@ -43,7 +43,7 @@ LARGEST = 2**63  # integers beyond it do not fit into 64 bits
 KINDS = {"Float": "floating-point", "Int": "integers", "Num": "numbers", "Bool": "True and False"}
 NUMBERS: dict[Any, str] = {
     int: "a whole number",
-    float: "a finite number",
+    float: "a number",
     bool: "True or False",
     str: "a string",
 }
@@ -282,7 +282,7 @@ def _is_number(value: Any, kind: type) -> bool:
         return whole and -LARGEST <= value < LARGEST
     if isinstance(value, Tensor):
         return value.ndim == 0
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _refusal(name: str, value: Any, kind: Any) -> str:

@@ -50,9 +50,9 @@ def test_what_is_no_whole_number_is_refused_by_name(times: object) -> None:
         repeated(X, Y, times, 1.0)
 
 
-@pytest.mark.parametrize("scale", [float("nan"), float("inf"), "1", 1j, [1.0]])
-def test_what_is_no_finite_number_is_refused_by_name(scale: object) -> None:
-    with pytest.raises(ValueError, match="scale must be a finite number"):
+@pytest.mark.parametrize("scale", ["1", 1j, [1.0], None, True])
+def test_what_is_no_number_is_refused_by_name(scale: object) -> None:
+    with pytest.raises(ValueError, match="scale must be a number"):
         repeated(X, Y, 2, scale)
 
 
