@@ -48,7 +48,7 @@ def check_count(name: str, number: Any, least: int = 1) -> None:
     """Raise ValueError unless ``number`` is a whole number from ``least`` to a billion."""
     if not isinstance(number, Integral) or isinstance(number, bool) or number < least:
         raise ValueError(f"got {name}={number!r}; {name} must be a whole number, at least {least}")
-    if number > LARGEST_COUNT:
+    if int(number) > LARGEST_COUNT:
         raise ValueError(f"got {name}={number!r}; {name} must be at most {LARGEST_COUNT:,}")
 
 

@@ -75,7 +75,7 @@ def _hold_methods(kind: type) -> None:
         if isinstance(thing, types.FunctionType):
             setattr(kind, name, _held(thing, kind.__name__))
         elif isinstance(thing, classmethod | staticmethod):
-            held = _held(thing.__func__, kind.__name__)  # type: ignore[arg-type]
+            held = _held(thing.__func__, kind.__name__)
             setattr(kind, name, type(thing)(held))
 
 
