@@ -217,6 +217,7 @@ def _is_early(kind: Any) -> bool:
     plain = (*NUMBERS, torch.Generator, type(None))
     return all(
         alternative in plain
+        or get_origin(alternative) is type
         or (_is_sequence(alternative) and all(p in plain for p in _parts(alternative)))
         for alternative in _alternatives(kind)
     )
@@ -247,6 +248,8 @@ def _fits_one(value: Any, kind: Any) -> bool:
         return value is None
     if _is_sequence(kind):
         return _fits_sequence(value, kind)
+    if get_origin(kind) is type:
+        return isinstance(value, type)
     if get_origin(kind) is not None:
         return callable(value) if get_origin(kind) is collections.abc.Callable else True
     if kind is Any or isinstance(kind, TypeVar | ForwardRef | str) or not isinstance(kind, type):

@@ -54,6 +54,7 @@ def ddim_step(
 
     Equation: :eq:`eq-diff-ddim`
     """
+    check_number("eta", eta, least=0, most=1)
     eps = to_eps(x_0, x_t, t)
     if noise is None:
         return s.alpha * x_0 + s.sigma * eps

@@ -70,12 +70,12 @@ def alone() -> Iterator[tuple[str, str, Any]]:
 
 def own(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """Public functions and classes that ``module``, or for a folder its files, define."""
-    folder = hasattr(module, "__path__")
-    public = getattr(module, "__all__", None) if folder else None
+    public = getattr(module, "__all__", None) if hasattr(module, "__path__") else None
+    gathers = public is not None or module is gentext.core
     for name in sorted(public or vars(module)):
         thing = getattr(module, name)
         home = getattr(thing, "__module__", "") or ""
-        here = home == module.__name__ or (folder and home.startswith("gentext"))
+        here = home == module.__name__ or (gathers and home.startswith("gentext"))
         if not name.startswith("_") and callable(thing) and here and not inspect.ismodule(thing):
             yield name, thing
 
