@@ -163,18 +163,25 @@ FAMILIES = {
     ),
     "diffusion Transformer": of(gt.Diffusion, grey, tokens, **GREY, **DIT, **WORDS),
     "labelled diffusion Transformer": of(gt.Diffusion, grey, labels, **GREY, **DIT, **CLASSES),
-    "latent diffusion": of(
+    "latent diffusion by layers": of(
         gt.LatentDiffusion,
         *(grey, labels),
         autoencoder=of(gt.ImageVAE, **GREY, channels=2, hidden=8),
         diffusion=of(gt.Diffusion, shape=(2, 2, 2), **MLP, **LATENTS, **DROPOUT, **CLASSES),
         scale=1.0,
     ),
+    "latent diffusion": of(
+        gt.LatentDiffusion,
+        *(grey, labels),
+        autoencoder=of(gt.ImageVAE, **GREY, channels=2, hidden=8),
+        diffusion=of(gt.Diffusion, shape=(2, 2, 2), **UNET, **LATENTS, **CLASSES),
+        scale=1.0,
+    ),
     "latent diffusion of codes": of(
         gt.LatentDiffusion,
         binary,
         autoencoder=of(gt.VQVAE, **CODES),
-        diffusion=of(gt.Diffusion, shape=(3, 2, 2), **LATENTS, **UNET | {"multipliers": (1,)}),
+        diffusion=of(gt.Diffusion, shape=(3, 2, 2), **MLP, **LATENTS),
         scale=0.3,
     ),
     "latent flow": of(

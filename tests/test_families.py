@@ -38,6 +38,7 @@ PAIRS = [
     if not method.startswith("_") and method not in {*dir(Model), *EXEMPT}
     if (name, method) != ("BERT", "encode")  # which fine-tuning builds on
 ]
+SOLVING = (gt.ScoreSDE, gt.ImageScoreSDE, gt.FlowMatching, gt.ImageFlowMatching)  # an equation
 DRAWS = ("sample", "trajectory", "gibbs_sample")
 
 
@@ -94,10 +95,11 @@ def arguments(model: Any, method: str, x: Tensor, *rest: Tensor) -> dict[str, An
     if isinstance(model, gt.GAN):
         known |= dict.fromkeys(("z", "a", "b"), torch.randn(6, model.latent))
     elif method == "decode":
-        z = copy.deepcopy(model).eval().encode(x, *rest[: "y" in names(model.encode)])
+        more = {"steps": 3} if isinstance(model, SOLVING) else {}
+        z = copy.deepcopy(model).eval().encode(x, *rest[: "y" in names(model.encode)], **more)
         known |= dict.fromkeys(("z", "eps", "codes"), z.mean if isinstance(z, Independent) else z)
     wanted = names(getattr(model, method))
-    if isinstance(model, gt.ImageScoreSDE | gt.ImageFlowMatching) and "how" in wanted:
+    if isinstance(model, SOLVING) and "how" in wanted:
         wanted.append("steps")
     return {name: known[name] for name in wanted if name in known}
 
@@ -251,7 +253,7 @@ def test_integers_of_any_type_are_the_same_tokens_and_labels(name: str, dtype: t
         (lambda y: y - 2, "label -2"),
         (lambda y: y[:, None], r"\(6, 1\)"),
         (lambda y: y[:4], r"\(4,\)"),
-        (lambda y: y.tolist(), "a list.*must be a tensor"),
+        (lambda y: y.tolist(), "got .*list.*tensor"),
     ],
 )
 def test_what_are_no_labels_is_refused(name: str, change: Any, message: str) -> None:
@@ -277,7 +279,7 @@ def test_what_are_no_labels_is_refused(name: str, change: Any, message: str) -> 
         (lambda x: x[0], r"shape \(.*,\).*\(n, t\)"),
         (lambda x: x[:, :0], "6 rows of 0"),
         (lambda x: x[:0], "0 rows of"),
-        (lambda x: x.numpy(), "a NumPy array.*must be a [Tt]ensor"),
+        (lambda x: x.numpy(), "got .*(ndarray|NumPy array).*torch.as_tensor"),
     ],
 )
 def test_what_are_no_tokens_is_refused(name: str, change: Any, message: str) -> None:
