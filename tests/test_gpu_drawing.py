@@ -145,7 +145,7 @@ DRAWS: dict[str, tuple[str, Draw]] = {
         "GPT",
         lambda m, g, x: m.generate(x[0][:2, :3], 5, temperature=0.5, generator=g),
     ),
-    "greedy": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, temperature=0)),
+    "greedy": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, temperature=0.0)),
     "top k": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, top_k=3, generator=g)),
     "top p": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, top_p=0.8, generator=g)),
     "no cache": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, cache=False, generator=g)),
