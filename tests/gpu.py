@@ -12,8 +12,8 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
-import every_family
 import pytest
+import small_models
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -69,7 +69,7 @@ def built(name: str) -> tuple[Model, Any]:
     if name in RECIPES:
         model, data, _ = recipes.build(name, "quick")
     else:
-        model, rows = every_family.built(name)
+        model, rows = small_models.built(name)
         data = SimpleNamespace(train=rows)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -82,12 +82,7 @@ def built(name: str) -> tuple[Model, Any]:
 @functools.cache
 def awake(name: str) -> Model:
     """A tiny model whose weights are moved, so that no layer gives 0."""
-    model = copy.deepcopy(every_family.built(name)[0])
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return model.eval()
+    return small_models.moved(small_models.built(name)[0]).eval()
 
 
 def batch(name: str, n: int = 16) -> tuple[Tensor, ...]:

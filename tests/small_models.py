@@ -1,9 +1,12 @@
-"""A small model of every family with a batch for it, to try in one go what holds for all."""
+"""Every class of models in small sizes with a batch for each, to try in one go what holds for all.
+
+The first of a class has all that training can disturb: dropout, labels, spectral normalisation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,134 +14,236 @@ from torch import Tensor
 import gentext as gt
 from gentext.core import Model
 
-IMAGE, LEVELS = (1, 8, 8), 4
+N, LEVELS, VOCABULARY, LENGTH = 6, 17, 11, 8
 Batch = tuple[Tensor, ...]
 
 
-def images(n: int = 3) -> Tensor:
-    return torch.randint(LEVELS, (n, *IMAGE)) / (LEVELS - 1)
+class Family(NamedTuple):
+    """A class of models, what it is built by (a family among that is built too), and its data."""
+
+    kind: type[Any]
+    data: tuple[Callable[[], Tensor], ...]
+    given: dict[str, Any]
+
+    def model(self) -> Any:
+        """A model of it."""
+        parts = {k: v.model() if isinstance(v, Family) else v for k, v in self.given.items()}
+        return self.kind(**parts)
+
+    def batch(self) -> Batch:
+        """Six examples of its data."""
+        return tuple(draw() for draw in self.data)
 
 
-def points(n: int = 3) -> Tensor:
-    return torch.randn(n, 4)
+def of(kind: type[Any], *data: Callable[[], Tensor], **given: Any) -> Family:
+    return Family(kind, data, given)
 
 
-def bits(n: int = 3) -> Tensor:
-    return points(n).gt(0).to(torch.get_default_dtype())
+def grey() -> Tensor:
+    """Images of 17 grey levels."""
+    return torch.randint(LEVELS, (N, 1, 8, 8)) / (LEVELS - 1)
 
 
-def labels(n: int = 3) -> Tensor:
-    return torch.arange(n) % 2
+def binary() -> Tensor:
+    return grey().round()
 
 
-def tokens(n: int = 3) -> Tensor:
-    return torch.randint(3, 9, (n, 6))
+def tiles() -> Tensor:
+    """Smaller images, for models that draw pixel by pixel."""
+    return grey()[..., :4, :4]
 
 
-def made(kind: Any, batch: Callable[[], Batch], *unnamed: Any, **named: Any) -> Any:
-    return lambda: kind(*unnamed, **named), batch
+def pixels() -> Tensor:
+    return torch.randn(N, 64)
 
 
-def one(x: Callable[[], Tensor]) -> Callable[[], Batch]:
-    return lambda: (x(),)
+def points() -> Tensor:
+    return torch.randn(N, 4)
 
 
-def with_labels() -> Batch:
-    return images(), labels()
+def square() -> Tensor:
+    return torch.rand(N, 4)
 
 
-GREY = {"shape": IMAGE, "levels": LEVELS}
-VAE = {"shape": IMAGE, "latent": 3, "hidden": 8}
-FLOW = {"features": 4, "transforms": 2, "hidden": (8,)}
-TEXT = {"vocab_size": 9, "context": 8, "layers": 1, "heads": 2, "width": 8}
-MLP = {"hidden": 8, "layers": 1}
-PIXELS = {**GREY, "channels": 4, "layers": 1}
-CLASSIFIER = {"shape": IMAGE, "classes": 2, "channels": 8, "features": 8}
+def bits() -> Tensor:
+    return points().gt(0).to(torch.get_default_dtype())
 
 
-def latent_vae() -> Model:
-    flow = gt.FlowMatching(shape=(3,), **MLP)
-    return gt.LatentDiffusion(autoencoder=gt.VAE(**VAE), diffusion=flow, scale=0.3)
+def labels() -> Tensor:
+    return torch.tensor([0, 1, 2, 2, 1, 0])
 
 
-def latent_vqvae() -> Model:
-    coder = gt.VQVAE(shape=IMAGE, codes=4, code_size=3, hidden=8)
-    prior = gt.Diffusion("mlp", shape=(3, 2, 2), levels=None, steps=20, **MLP)
-    return gt.LatentDiffusion(autoencoder=coder, diffusion=prior, scale=0.3)
+def some_labels() -> Tensor:
+    """Half of the labels; the others are not known."""
+    return torch.where(torch.arange(N) % 2 == 0, labels(), -1)
 
 
-def reflow() -> Model:
-    return gt.reflow.Reflow(flow=gt.FlowMatching(shape=(4,), **MLP))
+def tokens() -> Tensor:
+    """Rows of tokens, none of which is special."""
+    return torch.randint(4, VOCABULARY, (N, LENGTH))
 
 
-FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[], Batch]]] = {
-    "vae": made(gt.VAE, one(images), **VAE),
-    "vae_logistic": made(gt.VAE, one(images), **VAE, likelihood="logistic", levels=LEVELS),
-    "vae_continuous": made(gt.VAE, one(images), **VAE, likelihood="continuous-bernoulli"),
-    "vae_normal": made(gt.VAE, one(images), **VAE, likelihood="normal", scale=0.1),
-    "iwae": made(gt.IWAE, one(images), **VAE),
-    "conditional_vae": made(gt.ConditionalVAE, with_labels, **VAE, classes=2),
-    "m2": made(gt.SemiSupervisedVAE, with_labels, **VAE, classes=2),
-    "image_vae": made(gt.ImageVAE, one(images), **GREY, channels=2, hidden=8),
-    "autoencoder": made(gt.Autoencoder, one(images), **VAE),
-    "denoising": made(gt.DenoisingAutoencoder, one(images), **VAE, sigma=0.3),
-    "vqvae": made(gt.VQVAE, one(images), shape=IMAGE, codes=4, code_size=3, hidden=8),
-    "realnvp": made(gt.RealNVP, one(points), **FLOW),
-    "nsf": made(gt.NSF, one(points), **FLOW),
-    "nsf_autoregressive": made(gt.NSF, one(points), **FLOW, autoregressive=True),
-    "maf": made(gt.MAF, one(points), **FLOW),
-    "iaf": made(gt.IAF, one(points), **FLOW, base=2),
-    "glow": made(gt.ImageFlow, one(images), **GREY, flow="glow", scales=1, steps=1, hidden=8),
-    "variational": made(
-        gt.ImageFlow, one(images), **GREY, noise="variational", transforms=1, hidden=(8,)
+DROPOUT: dict[str, Any] = {"dropout": 0.5}
+CLASSES: dict[str, Any] = {"classes": 3}
+IMAGE: dict[str, Any] = {"shape": (1, 8, 8)}
+GREY: dict[str, Any] = {**IMAGE, "levels": LEVELS}
+CODER: dict[str, Any] = {**IMAGE, "latent": 3, "hidden": 8}
+LOGISTIC: dict[str, Any] = {"likelihood": "logistic", "levels": LEVELS}
+CODES: dict[str, Any] = {**IMAGE, "codes": 4, "code_size": 3, "hidden": 8}
+MLP: dict[str, Any] = {"net": "mlp", "hidden": 8, "layers": 1}
+STEPS: dict[str, Any] = {**MLP, "steps": 20}
+UNET: dict[str, Any] = {"net": "unet", "channels": 8, "multipliers": (1, 2)}
+DIT: dict[str, Any] = {"net": "dit", "patch": 2, "width": 16, "layers": 1, "heads": 2, "steps": 20}
+POINTS: dict[str, Any] = {"shape": (4,)}
+FLOW: dict[str, Any] = {"features": 4, "transforms": 2, "hidden": (8,)}
+GLOW: dict[str, Any] = {"scales": 2, "steps": 1, "hidden": 8}
+WORDS: dict[str, Any] = {"vocab_size": VOCABULARY, "context": LENGTH}
+ROWS: dict[str, Any] = {**WORDS, "layers": 1, "heads": 2, "width": 8}
+CELLS: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden": 8}
+TILES: dict[str, Any] = {"shape": (1, 4, 4), "levels": LEVELS, "channels": 4, "layers": 2}
+GAME: dict[str, Any] = {**POINTS, "latent": 3, "hidden": 8, "layers": 1}
+DCGAN: dict[str, Any] = {"generator": "dcgan", "critic": "dcgan", "channels": 8}
+SORTED: dict[str, Any] = {**IMAGE, **CLASSES, "channels": 8, "features": 8}
+LATENTS: dict[str, Any] = {"levels": None, "steps": 20}
+
+FAMILIES = {
+    # latent
+    "autoencoder": of(gt.Autoencoder, grey, **CODER),
+    "denoising autoencoder": of(gt.DenoisingAutoencoder, grey, **CODER, sigma=0.3),
+    "normal VAE": of(gt.VAE, grey, **CODER, likelihood="normal", scale=0.1, beta=2.0),
+    "Bernoulli VAE": of(gt.VAE, binary, **CODER),
+    "continuous Bernoulli VAE": of(gt.VAE, grey, **CODER, likelihood="continuous-bernoulli"),
+    "VAE": of(gt.VAE, grey, **CODER, **LOGISTIC),
+    "convolutional VAE": of(gt.VAE, grey, **CODER, **LOGISTIC, net="conv"),
+    "IWAE": of(gt.IWAE, grey, **CODER, **LOGISTIC, k=3),
+    "image VAE": of(gt.ImageVAE, grey, **GREY, channels=2, hidden=8),
+    "conditional VAE": of(gt.ConditionalVAE, grey, labels, **CODER, **CLASSES, **LOGISTIC),
+    "M2": of(gt.SemiSupervisedVAE, binary, labels, **CODER, **CLASSES, alpha=2.0),
+    "half-labelled M2": of(gt.SemiSupervisedVAE, grey, some_labels, **CODER, **CLASSES, **LOGISTIC),
+    # sequences
+    "VQ-VAE": of(gt.VQVAE, binary, **CODES, beta=0.5, decay=0.5),
+    "VQ-VAE by gradients": of(gt.VQVAE, grey, **CODES, **LOGISTIC, decay=None),
+    "padded GPT": of(gt.GPT, tokens, **ROWS, **DROPOUT, bos=1, pad=0),
+    "GPT": of(gt.GPT, tokens, **ROWS),
+    "recurrent of rows": of(gt.RecurrentLM, tokens, **CELLS, **DROPOUT, cell="lstm", row=4),
+    "recurrent": of(gt.RecurrentLM, tokens, **CELLS, pad=0),
+    "WaveNet": of(gt.WaveNet, tokens, levels=VOCABULARY, channels=4, layers=2, **DROPOUT),
+    "MADE": of(gt.MADE, bits, features=4, hidden=8),
+    "PixelCNN": of(gt.PixelCNN, tiles, **TILES, **DROPOUT),
+    "logistic PixelCNN": of(gt.PixelCNN, tiles, **TILES, likelihood="logistic"),
+    "PixelCNN of codes": of(gt.PixelCNN, tiles, **TILES, ordered=False),
+    "BERT": of(gt.BERT, tokens, **ROWS, **DROPOUT, pad=0, mask=3),
+    "Transformer": of(gt.Seq2Seq, tokens, tokens, **ROWS, **DROPOUT, smoothing=0.25),
+    "recurrent translator": of(gt.Seq2Seq, tokens, tokens, **WORDS, net="gru", width=8, layers=1),
+    # flows
+    "RealNVP": of(gt.RealNVP, points, **FLOW, **DROPOUT),
+    "flow of a mixture": of(gt.RealNVP, points, **FLOW, base=3),
+    "MAF": of(gt.MAF, points, **FLOW, **DROPOUT, base=2),
+    "IAF": of(gt.IAF, points, **FLOW),
+    "NSF": of(gt.NSF, points, **FLOW, **DROPOUT, bins=4),
+    "autoregressive NSF": of(gt.NSF, points, **FLOW, autoregressive=True),
+    "flow of a uniform base": of(gt.NSF, square, **FLOW, base="uniform"),
+    "Glow": of(gt.Glow, pixels, **IMAGE, **GLOW),
+    "image flow": of(gt.ImageFlow, grey, **GREY, **DROPOUT, transforms=2, hidden=(8,)),
+    "variational dequantization": of(
+        gt.ImageFlow, grey, **GREY, noise="variational", transforms=2, hidden=(8,)
     ),
-    "made": made(gt.MADE, one(bits), features=4, hidden=8),
-    "gpt": made(gt.GPT, one(tokens), **TEXT),
-    "gru": made(gt.RecurrentLM, one(tokens), vocab_size=9, hidden=8),
-    "lstm": made(gt.RecurrentLM, one(tokens), vocab_size=9, hidden=8, cell="lstm"),
-    "wavenet": made(gt.WaveNet, one(tokens), levels=9, channels=4, layers=2),
-    "bert": made(gt.BERT, one(tokens), **TEXT),
-    "seq2seq": made(gt.Seq2Seq, lambda: (tokens(), tokens()), **TEXT),
-    "seq2seq_gru": made(
-        gt.Seq2Seq, lambda: (tokens(), tokens()), vocab_size=9, width=8, layers=1, net="gru"
+    "image Glow": of(gt.ImageFlow, grey, **GREY, **GLOW, flow="glow"),
+    # denoising
+    "labelled diffusion": of(
+        gt.Diffusion, grey, labels, **GREY, **STEPS, **DROPOUT, **CLASSES, skip=1
     ),
-    "pixelcnn": made(gt.PixelCNN, one(images), **PIXELS),
-    "pixelcnn_logistic": made(gt.PixelCNN, one(images), **PIXELS, likelihood="logistic"),
-    "pixelcnn_codes": made(gt.PixelCNN, one(images), **PIXELS, ordered=False),
-    "diffusion": made(gt.Diffusion, one(images), "mlp", **GREY, steps=20, **MLP),
-    "diffusion_learned": made(
-        gt.Diffusion, one(images), "mlp", "learned", **GREY, steps=20, weighting="bound", **MLP
+    "diffusion": of(gt.Diffusion, grey, **GREY, **STEPS),
+    "diffusion of learned noise": of(
+        gt.Diffusion, grey, **GREY, **STEPS, schedule="learned", weighting="bound"
     ),
-    "diffusion_points": made(
-        gt.Diffusion, one(points), "mlp", shape=(4,), levels=None, steps=20, predict="v", **MLP
+    "diffusion of points": of(gt.Diffusion, points, **POINTS, **STEPS, levels=None, predict="v"),
+    "U-Net diffusion": of(
+        gt.Diffusion, grey, labels, **GREY, **UNET, **DROPOUT, **CLASSES, steps=20, predict="v"
     ),
-    "unet": made(
-        gt.Diffusion, with_labels, **GREY, steps=20, channels=8, multipliers=(1, 2), classes=2
+    "diffusion Transformer": of(gt.Diffusion, grey, tokens, **GREY, **DIT, **WORDS),
+    "labelled diffusion Transformer": of(gt.Diffusion, grey, labels, **GREY, **DIT, **CLASSES),
+    "latent diffusion by layers": of(
+        gt.LatentDiffusion,
+        *(grey, labels),
+        autoencoder=of(gt.ImageVAE, **GREY, channels=2, hidden=8),
+        diffusion=of(gt.Diffusion, shape=(2, 2, 2), **MLP, **LATENTS, **DROPOUT, **CLASSES),
+        scale=1.0,
     ),
-    "dit": made(gt.Diffusion, with_labels, "dit", **GREY, steps=20, width=16, layers=1, classes=2),
-    "score": made(gt.ScoreSDE, one(points), shape=(4,), **MLP),
-    "image_score": made(gt.ImageScoreSDE, one(images), **GREY, net="mlp", **MLP),
-    "flow_matching": made(gt.FlowMatching, one(points), shape=(4,), **MLP),
-    "image_flow_matching": made(gt.ImageFlowMatching, one(images), **GREY, net="mlp", **MLP),
-    "reflow": (reflow, lambda: (points(), points())),
-    "masked_diffusion": made(gt.MaskedDiffusion, one(tokens), **{**TEXT, "context": 6}),
-    "latent_vae": (latent_vae, one(images)),
-    "latent_vqvae": (latent_vqvae, one(images)),
-    "gan": made(gt.GAN, one(points), shape=(4,), latent=3, **MLP),
-    "gan_gp": made(gt.GAN, one(points), shape=(4,), latent=3, objective="wasserstein-gp", **MLP),
-    "gan_hinge": made(gt.GAN, one(points), shape=(4,), latent=3, objective="hinge", **MLP),
-    "image_gan": made(gt.ImageGAN, one(images), shape=IMAGE, latent=3, **MLP),
-    "classifier": made(gt.Classifier, with_labels, **CLASSIFIER),
-    "noisy_classifier": made(gt.NoisyClassifier, with_labels, **CLASSIFIER),
+    "latent diffusion": of(
+        gt.LatentDiffusion,
+        *(grey, labels),
+        autoencoder=of(gt.ImageVAE, **GREY, channels=2, hidden=8),
+        diffusion=of(gt.Diffusion, shape=(2, 2, 2), **UNET, **LATENTS, **CLASSES),
+        scale=1.0,
+    ),
+    "latent diffusion of codes": of(
+        gt.LatentDiffusion,
+        binary,
+        autoencoder=of(gt.VQVAE, **CODES),
+        diffusion=of(gt.Diffusion, shape=(3, 2, 2), **MLP, **LATENTS),
+        scale=0.3,
+    ),
+    "latent flow": of(
+        gt.LatentDiffusion,
+        binary,
+        autoencoder=of(gt.VAE, **CODER),
+        diffusion=of(gt.FlowMatching, shape=(3,), **MLP),
+        scale=0.3,
+    ),
+    "score": of(
+        gt.ScoreSDE, points, **POINTS, **MLP, **DROPOUT, data_std=0.5, end=1e-3, noise=(0.1, 20.0)
+    ),
+    "VE score": of(gt.ScoreSDE, points, **POINTS, **MLP, process="ve"),
+    "image score by layers": of(gt.ImageScoreSDE, grey, **GREY, **MLP, **DROPOUT),
+    "image score": of(gt.ImageScoreSDE, grey, **GREY, **UNET),
+    "conditional flow matching": of(
+        gt.FlowMatching, points, labels, **POINTS, **MLP, **DROPOUT, **CLASSES
+    ),
+    "flow matching": of(gt.FlowMatching, points, **POINTS, **MLP),
+    "conditional image flow matching": of(
+        gt.ImageFlowMatching, grey, labels, **GREY, **MLP, **DROPOUT, **CLASSES
+    ),
+    "image flow matching": of(gt.ImageFlowMatching, grey, **GREY, **UNET),
+    "Reflow": of(gt.reflow.Reflow, points, points, flow=of(gt.FlowMatching, **POINTS, **MLP)),
+    "masked diffusion on a grid": of(
+        gt.MaskedDiffusion, tokens, **ROWS, **DROPOUT, grid=(2, LENGTH // 2)
+    ),
+    "masked diffusion": of(gt.MaskedDiffusion, tokens, **ROWS),
+    # adversarial
+    "hinge GAN": of(
+        gt.GAN,
+        *(points, labels),
+        **GAME,
+        **CLASSES,
+        objective="hinge",
+        critic_steps=2,
+        penalties={"r1": 0.5, "r2": 0.5},
+    ),
+    "GAN": of(gt.GAN, points, **GAME),
+    "Wasserstein GAN": of(gt.GAN, points, **GAME, objective="wasserstein-gp"),
+    "spectral GAN": of(
+        gt.ImageGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3, spectral=True
+    ),
+    "image GAN": of(gt.ImageGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3),
+    "image GAN by layers": of(gt.ImageGAN, grey, **CODER, layers=1),
+    # evaluation
+    "classifier": of(gt.Classifier, grey, labels, **SORTED, **DROPOUT),
+    "mirroring classifier": of(gt.Classifier, grey, labels, **SORTED, mirror=True),
+    "noisy classifier": of(gt.NoisyClassifier, grey, labels, **SORTED, **DROPOUT),
 }
 
 
-def build(name: str) -> tuple[Any, Batch]:
-    """The model, with weights off the zeros that some begin with, and its batch."""
-    make, batch = FAMILIES[name]
+def built(name: str) -> tuple[Any, Batch]:
+    """A model of a family, always the same, and a batch for it."""
     torch.manual_seed(0)
-    model, rows = make(), batch()
+    family = FAMILIES[name]
+    return family.model(), family.batch()
+
+
+def moved(model: Model, by: float = 0.1) -> Any:
+    """The model as after a while of training: no weight is at the zero that it may begin with."""
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model, rows
+            parameter.add_(by * torch.randn_like(parameter))
+    return model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import FAMILIES, Batch, build
+from small_models import FAMILIES, Batch, built, moved
 from torch import Tensor
 from torch.func import functional_call, grad, jacfwd, jacrev, vmap
 
@@ -42,8 +42,8 @@ def one_by_one(model: Model, batch: Batch, turn: str, seed: int) -> Gradients:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_gradients_of_each_example_in_one_pass_are_those_one_by_one(name: str) -> None:
     """In evaluation mode: there no statistic of batches is kept, as codebooks and norms do."""
-    model, batch = build(name)
-    model.eval()
+    model, batch = built(name)
+    model, batch = moved(model.eval()), tuple(t[:3] for t in batch)
     for turn in model.turns():
         expected = one_by_one(model, batch, turn, seed=5)
         torch.manual_seed(5)
@@ -55,7 +55,7 @@ def test_gradients_of_each_example_in_one_pass_are_those_one_by_one(name: str) -
 
 
 def test_examples_may_have_noise_of_their_own() -> None:
-    model, (x,) = build("vae")
+    model, (x,) = built("VAE")
     slopes = per_example(model, (x[:1].expand(3, -1, -1, -1),), "loss", "different")
     spread = torch.cat([s.flatten(1) for s in slopes.values()], 1).std(0)
     assert (spread > 0).double().mean() > 0.9

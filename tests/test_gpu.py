@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import every_family
 import pytest
+import small_models
 import torch
 from gpu import DEVICE, MARKS, NAMES, batch, built, close, nearly, on
 from torch import Tensor
@@ -174,10 +174,10 @@ def test_training_moves_there_and_back(tmp_path: Path) -> None:
 
 PART = """
 import sys
-import every_family, torch
+import small_models, torch
 from gentext.training.train import TrainConfig, fit
 device, steps, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-model, x = every_family.built("autoencoder")
+model, x = small_models.built("autoencoder")
 config = TrainConfig(steps=steps, lr=1e-2, ema=0.9, batch_size=4, save_every=1000)
 history = fit(model.to(device), x, config, out=out, resume=True, progress=False)
 print(*history.loss)
@@ -234,4 +234,4 @@ def test_the_moving_average_is_that_of_the_cpu() -> None:
         average.copy_to_model()
         return dict(model.state_dict())
 
-    close(*every_family.built("GPT"), averaged, rtol=1e-5, atol=1e-6)
+    close(*small_models.built("GPT"), averaged, rtol=1e-5, atol=1e-6)

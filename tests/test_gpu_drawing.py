@@ -10,8 +10,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import every_family
 import pytest
+import small_models
 import torch
 from gpu import DEVICE, MARKS, awake, close, nearly
 from torch import Tensor
@@ -145,7 +145,7 @@ DRAWS: dict[str, tuple[str, Draw]] = {
         "GPT",
         lambda m, g, x: m.generate(x[0][:2, :3], 5, temperature=0.5, generator=g),
     ),
-    "greedy": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, temperature=0)),
+    "greedy": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, temperature=0.0)),
     "top k": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, top_k=3, generator=g)),
     "top p": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, top_p=0.8, generator=g)),
     "no cache": ("GPT", lambda m, g, x: m.generate(x[0][:2, :3], 5, cache=False, generator=g)),
@@ -187,7 +187,7 @@ DRAWS: dict[str, tuple[str, Draw]] = {
 def test_a_draw_with_options_is_that_of_the_cpu(name: str) -> None:
     family, draw = DRAWS[name]
     torch.manual_seed(2)
-    batch = every_family.FAMILIES[family][1]()
+    batch = small_models.FAMILIES[family].batch()
 
     def drawn(model: Model, *x: Tensor) -> dict[str, Tensor]:
         return {"drawn": draw(model, torch.Generator().manual_seed(4), x)}
@@ -199,14 +199,14 @@ def test_a_draw_with_options_is_that_of_the_cpu(name: str) -> None:
 def test_a_generator_on_the_device_repeats_a_draw_with_options(name: str) -> None:
     family, draw = DRAWS[name]
     model = copy.deepcopy(awake(family)).to(DEVICE)
-    x = tuple(t.to(DEVICE) for t in every_family.FAMILIES[family][1]())
+    x = tuple(t.to(DEVICE) for t in small_models.FAMILIES[family].batch())
     first, again = (draw(model, torch.Generator(DEVICE).manual_seed(4), x) for _ in range(2))
     assert first.device.type == DEVICE
     assert first.equal(again)
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="a generator of the CPU is the right one there")
-@pytest.mark.parametrize("name", every_family.FAMILIES)
+@pytest.mark.parametrize("name", small_models.FAMILIES)
 def test_a_generator_of_the_cpu_works_or_is_named(name: str) -> None:
     model: Any = copy.deepcopy(awake(name)).to(DEVICE)
     if isinstance(model, Samples):
@@ -247,7 +247,7 @@ def test_a_report_is_that_of_the_cpu(name: str) -> None:
     """To the noise of a few draws where something is drawn."""
     from gentext.data import Dataset
 
-    model, batch = awake(name), every_family.FAMILIES[name][1]()
+    model, batch = awake(name), small_models.FAMILIES[name].batch()
     data = Dataset(
         name="tiny", train=batch, test=batch, shape=tuple(batch[0].shape[1:]), licence=""
     )
@@ -263,7 +263,7 @@ def test_a_report_is_that_of_the_cpu(name: str) -> None:
 
 
 def test_figures_of_tensors_of_the_device_are_those_of_the_cpu() -> None:
-    x = every_family.grey()[0]
+    x = small_models.grey()
     here, there = (plot.png(plot.image_grid(t, 4)) for t in (x, x.to(DEVICE)))
     assert here == there
     y = torch.rand(5, requires_grad=True)

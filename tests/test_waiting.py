@@ -5,28 +5,27 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
-import every_family
 import pytest
 import torch
+from small_models import FAMILIES, built
 from torch import Tensor
 from waiting import waits
 
 import gentext
 from gentext.core import Model
 from gentext.training.config import TrainConfig
+from gentext.training.processes import Alone
 from gentext.training.run import Run
 
-ONE: Any = SimpleNamespace(device=torch.device("cpu"), num_processes=1, process_index=0)
 MERE_PARTS = {"Autoregressive", "Dequantized", "Flow", "ImageClassifier"}  # of which others are
 
 
-@pytest.mark.parametrize("name", every_family.FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_step_of_training_would_not_wait_for_a_gpu(name: str) -> None:
-    model, batch = every_family.built(name)
-    run = Run(model, TrainConfig(steps=9, ema=0.9, clip=1.0), ONE)
+    model, batch = built(name)
+    run = Run(model, TrainConfig(steps=9, ema=0.9, clip=1.0), Alone(torch.device("cpu")))
     run.advance(batch)  # the optimiser makes its state
     with waits() as found:
         run.advance(batch)
@@ -73,5 +72,5 @@ def test_every_class_of_models_is_tried() -> None:
         kind = more.pop()
         more += kind.__subclasses__()
         classes |= {kind} if kind.__module__.startswith("gentext.") else set()
-    tried = {type(every_family.built(name)[0]).__name__ for name in every_family.FAMILIES}
+    tried = {family.kind.__name__ for family in FAMILIES.values()}
     assert {kind.__name__ for kind in classes} - {"Model"} - MERE_PARTS == tried

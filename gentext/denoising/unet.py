@@ -170,7 +170,7 @@ class UNet(nn.Module):
         self.condition.check(x, self.shape, t, y)
         features, text = self.condition.features(t, y)
         conditions, skips = self.condition.parts(features), []
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        x = self.stem(x.movedim(1, -1).contiguous().movedim(-1, 1))  # channels last, in vmap too
         for layer in self.down:
             if isinstance(layer, ResidualBlock):
                 x = layer(x, next(conditions), text)

@@ -104,7 +104,7 @@ class Classifier(ImageClassifier):
     def logits(self, x: Batch) -> Float[Tensor, "n classes"]:
         """log p(y | x) of every class but for a constant of each image."""
         check_examples(x, self.shape, 0.0, 1.0)
-        return at_least_single(self.last(self.encode(x)))
+        return at_least_single(self.last(self.features(as_weights(x, self.features))))
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
         """−log p(y | x), the mean over the batch, in nats."""

@@ -554,7 +554,7 @@ def test_bad_data_are_refused() -> None:
         small().interpolate(torch.zeros(1, 4), torch.zeros(1, 4), 2)
     with pytest.raises(ValueError, match=r"temperature=inf"):
         small().sample(2, temperature=math.inf)
-    with pytest.raises(ValueError, match="got y=float32.*must be a tensor of integers"):
+    with pytest.raises(ValueError, match=r"got y=float32.*must be a tensor of integers"):
         small(classes=3).sample(2, torch.zeros(2))
     with pytest.raises(ValueError, match=r"float64 and the model float32.*data.float"):
         fit(small(), (torch.zeros(4, 2).double(),), config, progress=False)
