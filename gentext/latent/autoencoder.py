@@ -175,7 +175,8 @@ class Autoencoder(Model):
     def _reconstruct(self, x: Batch) -> Batch:
         """The same in the mode that the model is in."""
         self.check(x)
-        return self.decoder(self.encoder(x)).squeeze(1)
+        codes = self.encoder(as_weights(x, self.encoder))
+        return at_least_single(self.decoder(codes)).squeeze(1)
 
     def loss(self, x: Batch) -> Scalar:
         """The mean over the batch of ‖x − g(f(x))‖², summed over the values of an example.
