@@ -14,7 +14,9 @@ from __future__ import annotations
 import collections.abc
 import functools
 import inspect
+import os
 import sys
+import sysconfig
 import textwrap
 import threading
 import traceback
@@ -30,7 +32,8 @@ import torch
 from torch import Tensor
 
 PACKAGE = str(Path(__file__).parents[1])
-LIBRARIES = (PACKAGE, str(Path(torch.__file__).parents[1]), sys.prefix, sys.base_prefix, "<")
+_FOLDERS = (PACKAGE, str(Path(torch.__file__).parents[1]), sysconfig.get_path("stdlib"))
+LIBRARIES = (*(folder + os.sep for folder in _FOLDERS), "<")
 CLASHES = (  # what is raised where arguments do not fit one another
     RuntimeError,
     LookupError,
@@ -162,15 +165,18 @@ class Contract:
     ) -> str | None:
         """What to say instead of ``error``; None where it says enough or is another's."""
         frames = traceback.extract_tb(error.__traceback__)
+        own = (f.f_globals for f, _ in traceback.walk_tb(error.__traceback__))
         last = frames[-1]
-        if last.filename.startswith(PACKAGE) and (not last.line or last.line.startswith("raise")):
+        raised = not last.line or last.line.startswith("raise")
+        if raised and last.filename.startswith(LIBRARIES[0]):
             return None
         bound = self.bound(given, named)
         arguments = {} if bound is None else dict(bound.arguments)
         misfit = self.misfit(arguments)
         if misfit is not None or bound is None:
             return misfit
-        others = [f.filename for f in frames if not f.filename.startswith(LIBRARIES)]
+        others = any(names.get("__name__") == "__main__" for names in own)  # also typed by hand
+        others = others or not all(f.filename.startswith(LIBRARIES) for f in frames)
         if others or not isinstance(error, CLASHES) or isinstance(error, torch.OutOfMemoryError):
             return None
         reason = str(error).strip().split("\n")[0]

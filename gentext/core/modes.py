@@ -48,7 +48,8 @@ class Precise(nn.Module):
         super()._apply(fn, recurse)
         for name, buffer in before.items():
             now = self._buffers[name]
-            if buffer is not None and now is not None and now.dtype.itemsize < 4:
+            real = buffer is not None and now is not None and buffer.is_floating_point()
+            if real and now.dtype.itemsize < 4:
                 self._buffers[name] = at_least_single(buffer).to(now.device)
         return self
 

@@ -93,13 +93,11 @@ class Schedule(Precise):
     @classmethod
     def line(cls, T: int = 1000, start: float = 13.3, end: float = -5.0) -> Schedule:
         """log SNR along a line from ``start`` to ``end``."""
-        return Schedule(torch.linspace(start, end, _count(T), dtype=torch.float64))
+        return cls(torch.linspace(start, end, _count(T), dtype=torch.float64))
 
     @classmethod
     def from_beta(cls, beta: Float[Tensor, "T"]) -> Schedule:
         """The schedule with q(x_t | x_{t−1}) = N(√(1 − β_t) x_{t−1}, β_t)."""
-        if cls is not Schedule:
-            raise ValueError("a learned schedule begins as a line: give T, start and end")
         if not bool(((beta > 0) & (beta < 1)).all()):
             raise ValueError("got variances beta outside (0, 1); each step adds some noise")
         log_alpha_bar = torch.log1p(-beta.double()).cumsum(0)
@@ -234,6 +232,16 @@ class LearnedSchedule(Schedule):
     def __init__(self, T: int = 1000, start: float = 13.3, end: float = -5.0) -> None:
         super().__init__(torch.linspace(start, end, _count(T), dtype=torch.float64))
         self.ends = nn.Parameter(self.levels[[0, -1]].clone())
+
+    @classmethod
+    def line(cls, T: int = 1000, start: float = 13.3, end: float = -5.0) -> Schedule:
+        """The same as the class itself, which begins as a line from ``start`` to ``end``."""
+        return cls(T, start, end)
+
+    @classmethod
+    def from_beta(cls, beta: Float[Tensor, "T"]) -> Schedule:
+        """Refused with ValueError, for a learned schedule begins as a line."""
+        raise ValueError("a learned schedule begins as a line: give T, start and end")
 
     @property
     def log_snr(self) -> Float[Tensor, "T"]:

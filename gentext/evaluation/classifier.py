@@ -98,13 +98,16 @@ class Classifier(ImageClassifier):
     @in_evaluation
     def encode(self, x: Batch) -> Flat:
         """What the last layer sees of images: (n, features)."""
+        return self._encode(x)
+
+    def _encode(self, x: Batch) -> Flat:
+        """The same in the mode that the model is in."""
         check_examples(x, self.shape, 0.0, 1.0)
         return self.features(as_weights(x, self.features))
 
     def logits(self, x: Batch) -> Float[Tensor, "n classes"]:
         """log p(y | x) of every class but for a constant of each image."""
-        check_examples(x, self.shape, 0.0, 1.0)
-        return at_least_single(self.last(self.features(as_weights(x, self.features))))
+        return at_least_single(self.last(self._encode(x)))
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
         """−log p(y | x), the mean over the batch, in nats."""

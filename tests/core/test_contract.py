@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from gentext.core.contract import keep_contract
 from gentext.denoising.dit import patchify
+from gentext.flows.ode import solve
 from gentext.sequences.attention import rotate
 from tests.sweep.subjects import modules
 
@@ -97,6 +100,20 @@ def test_errors_of_what_a_caller_wrote_stay_what_they_are() -> None:
 
     with pytest.raises(KeyError, match="mine"):
         applied(broken, X)
+
+
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [
+        ("<ipython-input-1>", "__main__"),  # typed into a session
+        (str(Path(sys.base_prefix) / "src" / "app.py"), "app"),  # beside the libraries
+    ],
+)
+def test_code_of_a_caller_is_known_wherever_it_stands(file: str, module: str) -> None:
+    names = {"__name__": module}
+    exec(compile("def broken(x, t): raise KeyError('mine')", file, "exec"), names)
+    with pytest.raises(KeyError, match="mine"):
+        solve(names["broken"], X, 0.0, 1.0, 2, "euler")  # type: ignore[arg-type]
 
 
 def test_python_itself_speaks_of_missing_and_unknown_arguments() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gentext.core import at_least_single, evaluating, in_evaluation, plain_precision
+from gentext.core import Precise, at_least_single, evaluating, in_evaluation, plain_precision
 
 
 def test_autocast_is_off_inside_and_on_again_outside():
@@ -89,3 +89,14 @@ def test_recurrent_layers_stay_in_the_mode_that_has_gradients():
     with torch.no_grad(), evaluating(model):
         assert (plain.training, noisy.training) == (False, False)
     assert (plain.training, noisy.training) == (True, True)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int64])
+def test_what_is_precise_leaves_other_numbers_as_they_are(dtype):
+    module = Precise()
+    module.register_buffer("mask", torch.ones(2, dtype=dtype))
+    module.register_buffer("level", torch.tensor([0.1, 1 / 3]))
+    level = module.level.clone()
+    for cast in (module.bfloat16, module.half, module.float, module.cpu):
+        assert cast().mask.dtype == dtype
+        assert module.level.equal(level)

@@ -286,3 +286,17 @@ def test_bad_schedules_are_refused() -> None:
         Schedule.from_beta(torch.tensor([0.1, 1.0]))
     with pytest.raises(ValueError, match=r"'score'.*eps, x0, v"):
         to_x0("score", torch.zeros(1), torch.zeros(1), LEVELS["straight"])
+
+
+def test_a_class_of_a_reader_and_the_learned_one_make_their_own_kind() -> None:
+    class Mine(Schedule):
+        pass
+
+    for made in (Mine.line(20), Mine.linear(20), Mine.cosine(20)):
+        assert type(made) is Mine
+    learned = LearnedSchedule.line(20, 12.0, -6.0)
+    assert type(learned) is LearnedSchedule
+    assert learned.values()[0] == 12.0
+    assert learned.values()[-1] == -6.0
+    with pytest.raises(ValueError, match="begins as a line"):
+        LearnedSchedule.cosine(20)
