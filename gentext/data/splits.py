@@ -105,24 +105,29 @@ def families(texts: Sequence[str]) -> list[int]:
 
     first: dict[str, int] = {}
     for k, text in enumerate(texts):
-        wholes, runs = _passages(text)
-        for passage in (*wholes, *runs):
+        wholes, words = _passages(text)
+        # Every thirteenth run is remembered, and the last: all would take much memory.
+        for passage in (*wholes, *_runs(words, RUN), *_runs(words[-RUN:])):
+            first.setdefault(passage, k)
+    for k, text in enumerate(texts):  # anew, since what a text contains may stand after it
+        wholes, words = _passages(text)
+        for passage in (*wholes, *_runs(words)):
             if passage in first:
                 parent[root(k)] = root(first[passage])
-        # Every thirteenth run is remembered, and the last: all would take much memory.
-        for passage in (*wholes, *runs[::RUN], *runs[-1:]):
-            first.setdefault(passage, k)
     return [root(k) for k in range(len(texts))]
 
 
 def _passages(text: str) -> tuple[list[str], list[str]]:
-    """The whole text with its clauses that may be its own, and all its runs of words."""
+    """The whole text with its clauses that may be its own, and all its words."""
     clauses = [WORD.findall(clause) for clause in MARKS.split(text.casefold())]
     words = [word for clause in clauses for word in clause]
     own = (clause for clause in clauses if len(clause) >= max(CLAUSE, len(words) / PART))
-    wholes = [" ".join(clause) for clause in (words or [text], *own)]
-    runs = [" ".join(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
-    return wholes, runs
+    return [" ".join(clause) for clause in (words or [text], *own)], words
+
+
+def _runs(words: list[str], step: int = 1) -> list[str]:
+    """The runs of words that begin at every ``step``-th."""
+    return [" ".join(words[i : i + RUN]) for i in range(0, len(words) - RUN + 1, step)]
 
 
 def _dealt(
