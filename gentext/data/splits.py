@@ -10,8 +10,11 @@ percent for validation and for test.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
+import sys
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -145,7 +148,7 @@ def _dealt(
         random.Random(0).shuffle(order)
         splits = _deal(order, held_out)
         if splits and number:
-            warnings.warn(TOGETHER.format(len(documents)), stacklevel=4)
+            warnings.warn(TOGETHER.format(len(documents)), stacklevel=_depth() + 1)
         if splits:
             return splits
     raise ValueError(
@@ -164,6 +167,13 @@ def _deal(families: Sequence[Documents], held_out: tuple[int, int]) -> Splits | 
         splits[next(fitting, "train")] += family
     enough = all(2 * len(splits[split]) >= room[split] for split in room)
     return splits if enough and splits["train"] else None
+
+
+def _depth() -> int:
+    """How many calls of gentext lie between the reader's own line and the caller of this."""
+    frames = traceback.walk_stack(sys._getframe(1))
+    inside = (frame.f_globals.get("__name__", "").startswith("gentext.") for frame, _ in frames)
+    return sum(1 for _ in itertools.takewhile(bool, inside))
 
 
 def _room(total: int, percent: int) -> int:
