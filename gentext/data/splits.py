@@ -10,7 +10,6 @@ percent for validation and for test.
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 import sys
@@ -170,10 +169,10 @@ def _deal(families: Sequence[Documents], held_out: tuple[int, int]) -> Splits | 
 
 
 def _depth() -> int:
-    """How many calls of gentext lie between the reader's own line and the caller of this."""
+    """How many calls lie between the caller of this and the reader's own line, itself included."""
     frames = traceback.walk_stack(sys._getframe(1))
-    inside = (frame.f_globals.get("__name__", "").startswith("gentext.") for frame, _ in frames)
-    return sum(1 for _ in itertools.takewhile(bool, inside))
+    own = [frame.f_globals.get("__name__", "").startswith("gentext.") for frame, _ in frames]
+    return max(number for number, is_own in enumerate(own, 1) if is_own)
 
 
 def _room(total: int, percent: int) -> int:
