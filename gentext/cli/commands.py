@@ -34,8 +34,9 @@ class _Friendly(TyperGroup):
             raise
         except Exception as error:
             usage = isinstance(error, _USAGE)
-            if (usage and "\n" in str(error)) or os.environ.get("GENTEXT_DEBUG") == "1":
-                raise  # the first is the help itself
+            shown = usage and ("\n" in str(error) or not str(error))
+            if shown or os.environ.get("GENTEXT_DEBUG") == "1":
+                raise  # the first is the help itself, or nothing more where that was printed
             used = self.commands.get(ctx.invoked_subcommand or "")
             said = _of_usage(error) if usage else _in_options(_one_line(error), used)
             typer.secho(f"Error: {said}", fg="red", err=True)

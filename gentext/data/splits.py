@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import random
 import re
+import sys
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -105,24 +107,29 @@ def families(texts: Sequence[str]) -> list[int]:
 
     first: dict[str, int] = {}
     for k, text in enumerate(texts):
-        wholes, runs = _passages(text)
-        for passage in (*wholes, *runs):
+        wholes, words = _passages(text)
+        # Every thirteenth run is remembered, and the last: all would take much memory.
+        for passage in (*wholes, *_runs(words, RUN), *_runs(words[-RUN:])):
+            first.setdefault(passage, k)
+    for k, text in enumerate(texts):  # anew, since what a text contains may stand after it
+        wholes, words = _passages(text)
+        for passage in (*wholes, *_runs(words)):
             if passage in first:
                 parent[root(k)] = root(first[passage])
-        # Every thirteenth run is remembered, and the last: all would take much memory.
-        for passage in (*wholes, *runs[::RUN], *runs[-1:]):
-            first.setdefault(passage, k)
     return [root(k) for k in range(len(texts))]
 
 
 def _passages(text: str) -> tuple[list[str], list[str]]:
-    """The whole text with its clauses that may be its own, and all its runs of words."""
+    """The whole text with its clauses that may be its own, and all its words."""
     clauses = [WORD.findall(clause) for clause in MARKS.split(text.casefold())]
     words = [word for clause in clauses for word in clause]
     own = (clause for clause in clauses if len(clause) >= max(CLAUSE, len(words) / PART))
-    wholes = [" ".join(clause) for clause in (words or [text], *own)]
-    runs = [" ".join(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
-    return wholes, runs
+    return [" ".join(clause) for clause in (words or [text], *own)], words
+
+
+def _runs(words: list[str], step: int = 1) -> list[str]:
+    """The runs of words that begin at every ``step``-th."""
+    return [" ".join(words[i : i + RUN]) for i in range(0, len(words) - RUN + 1, step)]
 
 
 def _dealt(
@@ -140,7 +147,7 @@ def _dealt(
         random.Random(0).shuffle(order)
         splits = _deal(order, held_out)
         if splits and number:
-            warnings.warn(TOGETHER.format(len(documents)), stacklevel=4)
+            warnings.warn(TOGETHER.format(len(documents)), stacklevel=_depth() + 1)
         if splits:
             return splits
     raise ValueError(
@@ -159,6 +166,13 @@ def _deal(families: Sequence[Documents], held_out: tuple[int, int]) -> Splits | 
         splits[next(fitting, "train")] += family
     enough = all(2 * len(splits[split]) >= room[split] for split in room)
     return splits if enough and splits["train"] else None
+
+
+def _depth() -> int:
+    """How many calls lie between the caller of this and the reader's own line, itself included."""
+    frames = traceback.walk_stack(sys._getframe(1))
+    own = [frame.f_globals.get("__name__", "").startswith("gentext.") for frame, _ in frames]
+    return max(number for number, is_own in enumerate(own, 1) if is_own)
 
 
 def _room(total: int, percent: int) -> int:

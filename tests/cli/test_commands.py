@@ -214,3 +214,10 @@ def test_errors_in_a_real_process_are_red_only_on_a_terminal():
     assert done.returncode == 2
     assert done.stderr.startswith("Error: unknown recipe 'gpt_moon'")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_group_of_commands_alone_shows_its_help_and_no_error():
+    shown = run("data")
+    assert shown.exit_code == 2
+    assert "fetch" in shown.text
+    assert "Error" not in shown.text

@@ -97,6 +97,16 @@ def test_passages_are_found_at_either_end_and_whatever_the_capitals() -> None:
     assert len({*splits.families(texts)}) == 2
 
 
+def test_a_passage_at_an_end_is_found_inside_a_text_that_stands_before_or_after() -> None:
+    source = random.Random(0)
+    for place in range(1, 30):
+        passage = prose(source, 13)
+        long = f"{prose(source, place)} {passage} {prose(source, 20)}"
+        for text in (passage, f"{passage} {prose(source, 9)}", f"{prose(source, 9)} {passage}"):
+            assert len({*splits.families([text, long])}) == 1
+            assert len({*splits.families([long, text])}) == 1
+
+
 def test_a_clause_joins_short_texts_and_not_long_ones() -> None:
     """A line of a quatrain is a quarter of it; the same five words in a tale are a manner."""
     source = random.Random(0)

@@ -208,3 +208,14 @@ def test_pairs_of_which_none_fits_are_refused() -> None:
     corpus = text.load("pairs")
     with pytest.raises(ValueError, match=r"no pair of train in 'pairs' fits rows of 2"):
         text.pairs(corpus, CharTokenizer.fit(side for pair in corpus.train for side in pair), 2)
+
+
+def test_a_warning_names_the_line_of_the_reader(tmp_path) -> None:
+    opening = "once upon a time in a far away land there lived a king who"
+    (tmp_path / "tang.txt").write_text("\n".join(f"{opening} had {k}" for k in range(100)), "utf-8")
+    with pytest.warns(UserWarning, match="share passages") as warned:
+        text.read(tmp_path / "tang.txt", kind="lines")
+    assert warned[0].filename == __file__
+    with pytest.warns(UserWarning, match="share passages") as warned:
+        text.load("tang", root=tmp_path)
+    assert warned[0].filename == __file__
