@@ -48,8 +48,9 @@ class Precise(nn.Module):
         super()._apply(fn, recurse)
         for name, buffer in before.items():
             now = self._buffers[name]
-            real = buffer is not None and now is not None and buffer.is_floating_point()
-            if real and now.dtype.itemsize < 4:
+            if buffer is None or now is None or not buffer.is_floating_point():
+                continue
+            if now.dtype.itemsize < 4:
                 self._buffers[name] = at_least_single(buffer).to(now.device)
         return self
 

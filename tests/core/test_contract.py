@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -130,8 +130,9 @@ def test_transforms_of_torch_go_through() -> None:
     assert torch.equal(compiled(X, Y, 2, 3.0), repeated(X, Y, 2, 3.0))
 
 
-def test_name_signature_and_pickle_stay() -> None:
-    assert pickle.loads(pickle.dumps(repeated)) is repeated
+def test_name_signature_and_copies_stay() -> None:
+    assert copy.deepcopy(repeated) is repeated
+    assert f"{repeated.__module__}.{repeated.__qualname__}" == f"{__name__}.repeated"
     assert list(inspect.signature(repeated).parameters) == ["x", "y", "times", "scale"]
 
 
