@@ -44,12 +44,12 @@ class Precise(nn.Module):
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = dict(self._buffers)
+        held = self._buffers.items()
+        before = {name: b for name, b in held if b is not None and b.is_floating_point()}
         super()._apply(fn, recurse)
         for name, buffer in before.items():
             now = self._buffers[name]
-            real = buffer is not None and now is not None and buffer.is_floating_point()
-            if real and now.dtype.itemsize < 4:
+            if now is not None and now.dtype.itemsize < 4:
                 self._buffers[name] = at_least_single(buffer).to(now.device)
         return self
 
