@@ -331,7 +331,8 @@ def _described(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Numbers of NumPy and of tensors as Python's, also inside sequences; all else as it is.
 
-    Arrays of one dimension and ``torch.Size`` become tuples, named tuples stay what they are.
+    Arrays of one dimension and ``torch.Size`` become tuples, named tuples and collections of a
+    kind of their own, such as ``Counter``, stay what they are.
     """
     if isinstance(value, np.generic):
         return value.item()
@@ -341,8 +342,8 @@ def plain(value: Any) -> Any:
         return value if value.device.type == "meta" else value.item()
     if isinstance(value, tuple):
         return getattr(value, "_make", tuple)(map(plain, value))
-    if isinstance(value, list):
+    if type(value) is list:
         return [plain(v) for v in value]
-    if isinstance(value, dict):
+    if type(value) is dict:
         return {name: plain(v) for name, v in value.items()}
     return value

@@ -44,13 +44,12 @@ class Precise(nn.Module):
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        before = dict(self._buffers)
+        held = self._buffers.items()
+        before = {name: b for name, b in held if b is not None and b.is_floating_point()}
         super()._apply(fn, recurse)
         for name, buffer in before.items():
             now = self._buffers[name]
-            if buffer is None or now is None or not buffer.is_floating_point():
-                continue
-            if now.dtype.itemsize < 4:
+            if now is not None and now.dtype.itemsize < 4:
                 self._buffers[name] = at_least_single(buffer).to(now.device)
         return self
 

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -153,3 +154,12 @@ def test_most_models_have_one_turn_due_in_each_step_of_which_all_is_averaged():
     assert all(model.due("loss", step) for step in range(5))
     assert list(model.averaged()) == [model.weight]
     assert model.check(torch.ones(2)) is None
+
+
+def test_collections_of_a_kind_of_their_own_reach_a_constructor_as_they_are() -> None:
+    class Counts(Model):
+        def __init__(self, counts: Counter[str]) -> None:
+            super().__init__()
+            self.missing = counts["b"]
+
+    assert Counts(Counter("aa")).missing == 0
