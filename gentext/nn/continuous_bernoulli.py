@@ -58,6 +58,28 @@ class ContinuousBernoulli(Distribution):
         far = torch.where(self.logits > 0, 1 - distance, distance)
         return torch.where(self.near, 0.5 + odd, far)
 
+    @property
+    def variance(self) -> Tensor:
+        """A″: 1/a² − e^{−a}/(1 − e^{−a})²."""
+        terms = enumerate(SERIES, 1)
+        even = sum(2 * k * (2 * k - 1) * c * self.small.pow(2 * k - 2) for k, c in terms)
+        far = self.a.pow(-2) - (-self.a).exp() / torch.expm1(-self.a).square()
+        return torch.where(self.near, even, far)
+
+    def entropy(self) -> Tensor:
+        """−log p at the mean, in nats, since log p is linear in x."""
+        return -self.log_prob(self.mean)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The share below x = ``value``: (e^{ηx} − 1)/(e^η − 1)."""
+        up = self.logits > 0
+        distance = torch.where(up, 1 - value, value)  # to the more probable end
+        close = self.logits.abs() < torch.finfo(self.logits.dtype).eps ** (1 / 2)
+        a = torch.where(close, 1.0, self.logits.abs())
+        share = torch.expm1(-a * distance) / torch.expm1(-a)
+        near = value - self.small * value * (1 - value) / 2
+        return torch.where(close, near, torch.where(up, 1 - share, share))
+
     def icdf(self, value: Tensor) -> Tensor:
         """The x below which lies a share u = ``value``: log(1 + u (e^η − 1))/η."""
         up = self.logits > 0

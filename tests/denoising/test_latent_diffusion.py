@@ -625,7 +625,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="guidance=1"):
         model.sample(2, guidance=1.0)
     for scale in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="scale must be above 0"):
+        with pytest.raises(ValueError, match="scale must be a positive number"):
             LatentDiffusion(autoencoder=coder, diffusion=prior, scale=scale)
     with pytest.raises(ValueError, match=r"shape \(3, 4, 4\).*have \(3, 2, 3\).*shape=\(3, 2, 3\)"):
         LatentDiffusion(

@@ -696,5 +696,5 @@ def test_impossible_data_are_refused() -> None:
 def test_what_filters_decoding_has_is_what_it_takes() -> None:
     """Options that ``decoding`` does not know are no options here."""
     assert decoding.check_options() is None
-    with pytest.raises(TypeError, match="warmth"):
+    with pytest.raises(ValueError, match="unexpected keyword argument 'warmth'"):
         make().sample(2, warmth=3)

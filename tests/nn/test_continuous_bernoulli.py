@@ -55,6 +55,21 @@ def test_the_slope_of_the_mean_is_the_variance_by_quadrature(logit: float) -> No
         )
         variance = float(second / total - (first / total) ** 2)
     assert abs(float(slope) / variance - 1) < 1e-9
+    assert abs(float(ContinuousBernoulli(eta.detach()).variance) / variance - 1) < 1e-9
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_shares_and_entropy_are_right_for_all_logits(logit: float) -> None:
+    p = ContinuousBernoulli(torch.full((len(X),), logit, dtype=torch.float64))
+    with mpmath.workdps(60):
+        eta = mpmath.mpf(logit)
+        shares = [float(mpmath.expm1(eta * x) / mpmath.expm1(eta)) if eta else x for x in X]
+    wanted = torch.tensor(shares, dtype=torch.float64)
+    x = torch.tensor(X, dtype=torch.float64)
+    torch.testing.assert_close(p.cdf(x), wanted, rtol=1e-12, atol=1e-14)
+    # minus the mean of log p, by the midpoints of equal shares
+    u = (torch.arange(20_000, dtype=torch.float64)[:, None] + 0.5) / 20_000
+    torch.testing.assert_close(p.entropy(), -p.log_prob(p.icdf(u)).mean(0), rtol=1e-3, atol=1e-3)
 
 
 def _pieces(a: float) -> list[float]:

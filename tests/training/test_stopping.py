@@ -9,14 +9,6 @@ import pytest
 from gentext.training.stopping import stopping
 
 
-@pytest.fixture(autouse=True)
-def _pythons_own_answer():
-    """That of a program which a shell has not put into the background, where Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def press(number=signal.SIGINT):
     os.kill(os.getpid(), number)
 
