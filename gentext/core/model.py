@@ -24,7 +24,8 @@ class Model(nn.Module):
     Numbers of NumPy and of tensors reach constructor and ``arguments`` as Python's.
 
     What a network itself says (``logits``, ``features``) is in the mode the model is in, for losses
-    are made of it; all other methods compute in evaluation mode and leave the model as it was.
+    are made of it; all other methods compute in evaluation mode and leave the model as it was. No
+    loss goes through those, so a subclass that is to learn otherwise has a ``loss`` of its own.
     """
 
     loss: Callable[..., Tensor]
