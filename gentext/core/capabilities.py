@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar, Tokens
 
 
@@ -104,3 +105,6 @@ class PseudoDensity(Protocol):
 
     def pseudo_log_prob(self, x: Batch) -> PerExample:
         """The sum of log p(part | the other parts), in nats, which is no log p(x)."""
+
+
+keep_contract(globals())

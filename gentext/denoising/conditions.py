@@ -193,6 +193,8 @@ def time_embedding(t: Tensor, width: int) -> Flat:
     """(n, width) of sin(ω_i t), then cos(ω_i t), with ω_i geometric from 1 to 10⁻⁴."""
     if width < 2 or width % 2:
         raise ValueError(f"got width={width}; half of it are sines, half cosines: choose it even")
+    if t.is_complex():
+        raise ValueError(f"got t of {t.dtype}; times are real numbers: t.real")
     dtype = torch.promote_types(t.dtype, torch.float32)
     omega = torch.logspace(0, MIN_LOG_ANGLE, width // 2, device=t.device, dtype=dtype)
     angles = t.to(dtype)[:, None] * omega

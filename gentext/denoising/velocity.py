@@ -17,6 +17,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from gentext.core import check_number
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
 from gentext.denoising.schedule import Level, q_sample
@@ -34,6 +35,7 @@ STRAIGHT = Rate(-1.0, 1.0)
 
 def straight(t: Tensor, dims: int = 0) -> Level:
     """The level at time t of the line from data to noise, with ``dims`` axes added."""
+    check_number("dims", dims, least=0, most=60)
     t = t.reshape(t.shape + (1,) * dims)
     return Level(1 - t, t)
 

@@ -1,10 +1,10 @@
 """The continuous Bernoulli distribution, right for logits of any size.
 
 On [0, 1] its density is p(x) = e^{ηx − A}, A = log (e^η − 1)/η: the cross-entropy made into a
-density. Every formula is written for a = |η|, whose exponentials e^{−a} cannot overflow, or as a
+density. Every formula is written for ``a``, whose exponentials e^{−a} cannot overflow, or as a
 series about η = 0, where differences of almost equal numbers would lose their digits.
 
-Notation: ``logits`` η; ``a`` = |η|; ``u`` uniform noise in [0, 1).
+Notation: ``logits`` η; ``a`` its absolute value; ``u`` uniform noise in [0, 1).
 
 Source: Loaiza-Ganem and Cunningham, NeurIPS 2019.
 """

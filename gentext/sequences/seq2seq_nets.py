@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from gentext.core import check_counts
 from gentext.core.contract import keep_contract
 from gentext.sequences.attention import sinusoidal_positions
 from gentext.sequences.transformer import Transformer
@@ -89,6 +90,7 @@ class RecurrentNet(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int, dropout: float, context: int) -> None:
         super().__init__()
+        check_counts(width=width, layers=layers)
         if width % 2:
             raise ValueError(f"width must be even for the two directions, but got {width}")
         self.forwards = nn.ModuleList(_gru(width, width // 2) for _ in range(layers))

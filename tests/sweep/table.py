@@ -40,11 +40,9 @@ from tests.sweep.valid import (
     wholes,
 )
 
-SENTENCES = torch.tensor([[3, 4, 2, 0, 0, 0]] * 4)
 HALF, CLEAN = level(0.6, 0.8), level(0.8, 0.6)
 GENERATOR = Fresh(lambda: torch.Generator().manual_seed(0))
 EPS = floats(4, 1, 4, 4)
-TEXT = Fresh(lambda: attribute("conditions.Text").make()(floats(4, 5, 4), torch.ones(4, 5).bool()))
 ONE_FLOW = made("flow_matching.FlowMatching")
 
 # fmt: off
@@ -76,11 +74,13 @@ TABLE: dict[str, dict[str, Any]] = {
         like=X, model=Fresh(lambda: nn.Linear(3, 3)), count=4),
     "core.chosen": row(name="a"),
     "core.plain": row(value=(1, 2)),
+    "core.whole_numbers": row(x=LABELS),
     "core.true_or_false": row(mask=X > 0.5),
     "core.in_evaluation": row(method=torch.nn.Module.eval),
     "core.check_labels": row(n=4, classes=2),
     "core.grey_levels": row(x=IMAGES),
     "model.Model": row(turn="loss", step=0),
+    "core.as_weights": row(net=Fresh(lambda: nn.Linear(3, 2))),
     "core.draw_noise": row(kind="normal"),
     "data": row(name="digits", root=None),
     "data.Dataset": row(name="tiny", train=(X, LABELS), test=(X, LABELS), validation=(X,
@@ -149,6 +149,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "masked_diffusion.MaskedDiffusion.sample": row(n=4),
     "masked_diffusion.MaskedDiffusion.trajectory": row(n=4),
     "masked_diffusion.MaskedDiffusion.generate": row(tokens=TOKENS[:, :3], n=2),
+    "masking.MaskSchedule": row(hidden=torch.sin, slope=torch.cos),
     "masking": row(t=T4, s=T4 / 2, length=5, steps=2, gaps=4, like=TOKENS, draws=3, x=TOKENS,
         mask=4, chances=(0.5, 1.0), predict=lambda x, *places: floats(*(places or
         (x,))[0].shape, 5), choose=lambda logits: logits.argmax(-1), numbers=(0, 1, 2),

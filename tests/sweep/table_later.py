@@ -32,18 +32,12 @@ from tests.sweep.valid import (
     attribute,
     call,
     floats,
-    level,
     made,
     row,
     wholes,
 )
 
 SENTENCES = torch.tensor([[3, 4, 2, 0, 0, 0]] * 4)
-HALF, CLEAN = level(0.6, 0.8), level(0.8, 0.6)
-GENERATOR = Fresh(lambda: torch.Generator().manual_seed(0))
-EPS = floats(4, 1, 4, 4)
-TEXT = Fresh(lambda: attribute("conditions.Text").make()(floats(4, 5, 4), torch.ones(4, 5).bool()))
-ONE_FLOW = made("flow_matching.FlowMatching")
 
 # fmt: off
 LATER: dict[str, dict[str, Any]] = {
@@ -102,6 +96,8 @@ LATER: dict[str, dict[str, Any]] = {
     "distributions": row(**LIKELIHOOD, parameters=floats(4, 1, 1, 2, 2), loc=X, log_scale=-X,
         value=(X * 3).round() / 3, mean=X, std=X + 0.1, name="bernoulli", mean_1=floats(2),
         mean_2=floats(2), cov_1=torch.eye(2), cov_2=2 * torch.eye(2)),
+    "distributions.normal_draws": row(q=Fresh(lambda:
+        attribute("distributions.DiagonalNormal").make()()(floats(4, 6))), k=2),
     "distributions.DiagonalNormal": row(parameters=floats(4, 6)),
     "distributions.DiscretizedLogisticMixture": row(parameters=floats(4, 2, 1, 2, 2)),
     "distributions.Likelihood": row(distribution=Fresh(lambda:
@@ -117,6 +113,7 @@ LATER: dict[str, dict[str, Any]] = {
         linear=Fresh(lambda: [nn.Linear(3, 3), nn.Linear(3, 2)]), layer=Fresh(lambda:
         nn.Linear(3, 3))),
     "nets.Decoder": row(z=X),
+    "nets.one_hot": row(k=LABELS, size=2),
     "nets.Residual": row(x=floats(2, 2, 4, 4)),
     "nets.mlp": row(hidden=(8,)),
     "nets.transposed_convolutions": row(shape=(1, 8, 8)),
