@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from gentext.core import chosen
+from gentext.core import at_hand, chosen
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Scalar
 
@@ -122,6 +122,8 @@ def optimal_critic(p: Probabilities, q: Tensor, name: str) -> Probabilities:
 
     Equation: :eq:`eq-gan-fgan`
     """
+    if (at_hand(p) and (p < 0).any()) or (at_hand(q) and (q < 0).any()):
+        raise ValueError("got p or q below 0; both must be probabilities or densities")
     return chosen("divergence", name, DIVERGENCES).slope(torch.where(p + q > 0, p / q, 1))
 
 

@@ -61,6 +61,8 @@ class SpectralNorm(nn.Module):
 
     def sigma(self, weight: Tensor) -> Scalar:
         """uᵀWv, which tends to σ₁."""
+        if not weight.is_floating_point():
+            raise ValueError(f"got weights of {weight.dtype}; they are floating-point numbers")
         rows = weight.flatten(1)
         with plain_precision(weight):
             if self.training:

@@ -31,6 +31,8 @@ def at_least_single(x: Tensor) -> Tensor:
 
 def as_weights(x: Tensor, net: nn.Module) -> Tensor:
     """``x`` in the type of the weights of ``net``, as a network is to be given it."""
+    if x.is_complex():
+        raise ValueError(f"got values of {x.dtype}; networks read real numbers: x.real")
     for weight in net.parameters():
         if weight.is_floating_point():
             return x.to(weight.dtype)

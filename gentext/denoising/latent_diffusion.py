@@ -264,9 +264,10 @@ def latent_scale(z: Tensor) -> Scalar:
     """
     values = at_least_single(z).flatten()
     c = values.std() if len(values) > 1 else values.new_zeros(())
-    if not 0 < float(c) < math.inf:
+    number = float(c.detach())
+    if not 0 < number < math.inf:
         raise ValueError(
-            f"got {len(values)} values with standard deviation {float(c):g}; codes to scale vary "
+            f"got {len(values)} values with standard deviation {number:g}; codes to scale vary "
             "and are finite: is the autoencoder trained?"
         )
     return c

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import Precise, at_least_single, check_count, chosen
+from gentext.core import Precise, at_least_single, check_count, check_number, chosen
 from gentext.core.contract import keep_contract
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -134,6 +134,7 @@ class Schedule(Precise):
 
     def at(self, t: Tensor | int, dims: int = 0) -> Level:
         """Level ``t``, an integer or (n,) of them, with ``dims`` axes added; −1 are the data."""
+        check_number("dims", dims, least=0, most=60)
         t = torch.as_tensor(t, device=self.log_snr.device)
         # plain indexing would ask the device for a number
         log_snr = self.log_snr.index_select(0, t.clamp(min=0).flatten()).view(t.shape)

@@ -87,6 +87,7 @@ class ResidualBlock(nn.Module):
         text: int = 0,
     ) -> None:
         super().__init__()
+        check_counts(inputs=inputs, outputs=outputs)
         self.norm1 = nn.GroupNorm(GROUPS, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = nn.GroupNorm(GROUPS, outputs, affine=False)  # the condition scales it

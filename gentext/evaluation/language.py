@@ -49,6 +49,7 @@ def translation_scores(made: list[str], wanted: list[str]) -> dict[str, float]:
 
 def _total(log_p: PerExample) -> Tensor:
     """The log-probability of all texts together, summed in double precision."""
+    log_p = log_p.detach()
     return (log_p.cpu() if log_p.device.type == "mps" else log_p).sum(dtype=torch.float64)
 
 

@@ -23,6 +23,7 @@ from torch.nn.functional import logsigmoid
 
 from gentext.core import (
     Model,
+    at_hand,
     check_examples,
     check_grey_levels,
     check_shape,
@@ -66,6 +67,8 @@ def to_logits(v: Tensor) -> tuple[Tensor, Tensor]:
 
     Equation: :eq:`eq-flow-logit`
     """
+    if at_hand(v) and ((v < 0) | (v > 1)).any():
+        raise ValueError("got v outside [0, 1]; scale the values first")
     s = EDGE + (1 - 2 * EDGE) * v
     y = s.log() - (-s).log1p()
     log_slope = math.log(1 - 2 * EDGE) - s.log() - (-s).log1p()

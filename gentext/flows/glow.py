@@ -64,6 +64,8 @@ class ActNorm(Transform):
     @torch.no_grad()
     def standardise(self, x: Tensor) -> None:
         """Choose s and b so that the channels of f(x) have mean 0 and variance 1."""
+        if not x.numel():
+            raise ValueError(f"got a batch of shape {tuple(x.shape)}; give one example at least")
         axes = [0, *range(2, x.dim())]
         std, mean = torch.std_mean(x, axes, correction=0)
         std = std.clamp(min=1e-3)

@@ -115,6 +115,7 @@ class PPCA(Precise):
 
         Equation: :eq:`eq-ae-ppca`
         """
+        check_examples(x, tuple(self.mean.shape))
         eye = torch.eye(len(self.mean)).to(self.mean)
         covariance = self.weight @ self.weight.T + self.variance * eye
         return MultivariateNormal(self.mean, covariance).log_prob(x)
@@ -124,6 +125,7 @@ class PPCA(Precise):
 
         Equation: :eq:`eq-vae-linpost`
         """
+        check_examples(x, tuple(self.mean.shape))
         w, s2 = self.weight, self.variance
         m = w.T @ w + s2 * torch.eye(w.shape[1]).to(w)
         return torch.linalg.solve(m, w.T @ (x - self.mean).T).T, s2 * torch.linalg.inv(m)

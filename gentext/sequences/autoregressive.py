@@ -241,6 +241,7 @@ def perplexity(log_p: Tensor, tokens: int) -> Tensor:
 
     Equation: :eq:`eq-ar-ppl`
     """
+    check_count("tokens", tokens)
     return torch.exp(-log_p / tokens)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gentext.core import (
     Model,
+    at_hand,
     at_least_single,
     check_counts,
     check_dropout,
@@ -239,6 +240,8 @@ def log_odds_ratios(p: Float[Tensor, "a b"]) -> Float[Tensor, "a-1 b-1"]:
 
     Equation: :eq:`eq-pre-compat`
     """
+    if at_hand(p) and (p <= 0).any():
+        raise ValueError("got a table p with numbers that are not above 0; it must be positive")
     log_p = p.log()
     return log_p[1:, 1:] - log_p[:1, 1:] - log_p[1:, :1] + log_p[0, 0]
 

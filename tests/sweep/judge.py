@@ -80,13 +80,15 @@ def wrong_shape(name: str, given: Mapping[str, Any], result: Any) -> str:
     method, x = name.rpartition(".")[2], given.get("x", given.get("tokens"))
     if not isinstance(result, Tensor):
         return ""
+    if method != "loss" and not result.dim():
+        return ""
     if method == "sample" and isinstance(given.get("n"), int) and len(result) != given["n"]:
         return f"{len(result)} samples for n={given['n']}"
     if method == "loss" and x is not None and (result.dim() or not result.is_floating_point()):
         return f"a loss of shape {tuple(result.shape)} and {result.dtype}"
     each = method in ("log_prob", "elbo", "pseudo_log_prob", "importance_log_prob")
-    if each and isinstance(x, Tensor) and len(result) != len(x):
-        return f"{tuple(result.shape)} values for {len(x)} examples"
+    if each and isinstance(x, Tensor) and result.shape[:1] != x.shape[:1]:
+        return f"{tuple(result.shape)} values for {tuple(x.shape)}"
     return ""
 
 

@@ -154,7 +154,7 @@ def _checkpoint() -> Path:
 def _text_file() -> Path:
     TMP.mkdir(exist_ok=True)
     path = TMP / "text.txt"
-    path.write_text("\n".join(TEXTS * 20), "utf-8")
+    path.write_text("\n".join(f"{k} {text}" for k in range(20) for text in TEXTS), "utf-8")
     return path
 
 
