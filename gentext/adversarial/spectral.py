@@ -57,7 +57,8 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """W/σ₁."""
-        return weight / self.sigma(weight)
+        sigma = self.sigma(weight)
+        return weight / torch.where(sigma == 0, 1, sigma)  # of no weights nothing is to be divided
 
     def sigma(self, weight: Tensor) -> Scalar:
         """uᵀWv, which tends to σ₁."""

@@ -64,6 +64,8 @@ def continuous_nll(x_0: Batch, width: Tensor) -> PerExample:
 
     Equation: :eq:`eq-diff-vlb`
     """
+    if at_hand(width) and (width <= 0).any():
+        raise ValueError("got a width of the noise that is not above 0")
     entropy = 0.5 * math.log(2 * math.pi * math.e) + width.log()
     return (entropy * x_0[0].numel()).expand(len(x_0))
 

@@ -243,6 +243,7 @@ def _averaged(values: Mapping[str, PerExample], data: ExampleSet) -> Report:
     """Means of ``values``, with bits per dimension of what is no loss, for data with levels."""
     report: Report = {}
     for name, value in values.items():
+        value = value.detach()
         report[name], report["se"] = mean_and_error(value)
         if data.levels and name != "loss":
             bits = bits_per_dim(value.mean(), math.prod(data.shape))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, softplus
 
+from gentext.core import at_hand
 from gentext.core.contract import keep_contract
 
 MIN_SHARE = 1e-3  # of the width and the height that each bin has; also the least slope
@@ -127,6 +128,8 @@ def log_slope(at: Bins, xi: Tensor) -> Tensor:
 
     Equation: :eq:`eq-flow-rqs`
     """
+    if at_hand(xi) and ((xi < -0.01) | (xi > 1.01)).any():
+        raise ValueError("got xi outside [0, 1]; it is the place within a bin")
     s, mixed, rest = at.h / at.w, xi * (1 - xi), 1 - xi
     above = at.d1 * xi * xi + 2 * s * mixed + at.d0 * rest * rest
     return 2 * s.log() + above.log() - 2 * (s + (at.d1 + at.d0 - 2 * s) * mixed).log()

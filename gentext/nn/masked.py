@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gentext.core import as_weights
+from gentext.core import as_weights, check_count
 from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample
 from gentext.nn.nets import stacked
@@ -91,6 +91,8 @@ class MaskedMLP(nn.Module):
         super().__init__()
         if not hidden:
             raise ValueError("got hidden=(); give the size of at least one layer")
+        for size in hidden:
+            check_count("hidden", size)
         self.features, self.outputs = features, outputs
         self.order = [features - 1 - d if reverse else d for d in range(features)]
         first, *others, last = made_masks(features, hidden, outputs)

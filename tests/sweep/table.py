@@ -152,6 +152,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "masked_diffusion.MaskedDiffusion.sample": row(n=4),
     "masked_diffusion.MaskedDiffusion.trajectory": row(n=4),
     "masked_diffusion.MaskedDiffusion.generate": row(tokens=TOKENS[:, :3], n=2),
+    "masked_diffusion.MaskedDiffusion.term": row(masked=torch.ones(4, 6).bool()),
     "masking.MaskSchedule": row(hidden=torch.sin, slope=torch.cos),
     "masking": row(t=T4, s=T4 / 2, length=5, steps=2, gaps=4, like=TOKENS, draws=3, x=TOKENS,
         mask=4, chances=(0.5, 1.0), predict=lambda x, *places: floats(*(places or

@@ -98,6 +98,7 @@ LATER: dict[str, dict[str, Any]] = {
         mean_2=floats(2), cov_1=torch.eye(2), cov_2=2 * torch.eye(2)),
     "distributions.normal_draws": row(q=Fresh(lambda:
         attribute("distributions.DiagonalNormal").make()()(floats(4, 6))), k=2),
+    "distributions.BernoulliImage.check": row(x=floats(4, 1, 2, 2).round()),
     "distributions.DiagonalNormal": row(parameters=floats(4, 6)),
     "distributions.DiscretizedLogisticMixture": row(parameters=floats(4, 2, 1, 2, 2)),
     "distributions.Likelihood": row(distribution=Fresh(lambda:
