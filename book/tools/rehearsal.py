@@ -32,6 +32,7 @@ import gentext as gt  # noqa: E402
 
 TRAINS = re.compile(r"gt\.recipes\.\w+\(\)")  # an experiment whose budget is not given
 SETTING = {"GENTEXT_BUDGET": "full", "GENTEXT_STATIC": "1", "MPLBACKEND": "Agg"}
+PLAIN = 500  # steps of a training that is not worth shortening
 SHORT = 10  # steps of a rehearsed training: those that are run, and those at its end
 Cell = tuple[str, str]  # its id and its code
 
@@ -135,7 +136,7 @@ def rehearsed(fit: Any) -> Any:
     """
 
     def short(model: gt.Model, data: Any, config: gt.TrainConfig, **how: Any) -> Any:
-        if config.steps <= 10 * SHORT:
+        if config.steps <= PLAIN:
             return fit(model, data, config, **how)
         found = recorded(model, config)
         if found is None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gentext.adversarial.objectives import OBJECTIVES, PENALTIES, checked_penalties
 from gentext.core import check_count, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 State = Float[Tensor, "*n 2"]
 NONE: Mapping[str, float] = {}

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from gentext.core import at_hand, chosen
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Scalar
+from gentext.core.signatures import keep_contract
 
 Probabilities = Float[Tensor, "k"]
 TOLERANCE = 0.01  # what may be missing of a sum of 1, such as the tails that a grid leaves out

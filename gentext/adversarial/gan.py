@@ -39,8 +39,8 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 
 
 class GAN(Model):

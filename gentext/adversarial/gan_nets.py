@@ -29,8 +29,8 @@ from torch.nn.utils import parametrize
 
 from gentext.adversarial.spectral import SpectralNorm, spectral_norm
 from gentext.core import check_count, check_counts, evaluating, plain_precision
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample
+from gentext.core.signatures import keep_contract
 from gentext.nn.nets import zeros
 
 SMALLEST = 7  # the resolution is halved until no side is longer

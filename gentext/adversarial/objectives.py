@@ -24,8 +24,8 @@ from torch.nn.functional import relu, softplus
 
 from gentext.adversarial.f_divergence import DIVERGENCES, Divergence
 from gentext.core import at_least_single, chosen, transformed
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Critic = Callable[..., Tensor]

@@ -13,7 +13,7 @@ from torch import nn
 
 from gentext.adversarial import gan_nets as nets
 from gentext.core import chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 NETS: dict[str, tuple[type[nets.Generator], type[nets.Critic]]] = {
     "mlp": (nets.MLPGenerator, nets.MLPCritic),

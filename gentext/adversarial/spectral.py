@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentext.core import check_count, plain_precision
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Scalar
+from gentext.core.signatures import keep_contract
 
 
 def power_iteration(weight: Flat, u: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:

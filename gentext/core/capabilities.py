@@ -13,8 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar, Tokens
+from gentext.core.signatures import keep_contract
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 LARGEST_COUNT = 10**9
 BOUNDS = {

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gentext.core.checks import chosen
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample
+from gentext.core.signatures import keep_contract
 
 NOISES = ("rademacher", "normal")
 

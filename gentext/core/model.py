@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from gentext.core.checks import chosen
-from gentext.core.contract import plain
+from gentext.core.signatures import plain
 
 
 class Model(nn.Module):

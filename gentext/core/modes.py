@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 Given = ParamSpec("Given")
 Self = TypeVar("Self", bound=nn.Module)

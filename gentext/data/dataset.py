@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import chosen, plain
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.data import files, sources, toys
 from gentext.data.download import download as download_archive
 from gentext.data.sources import SOURCES, Source

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.data.files import is_whole
 from gentext.data.sources import Archive, RemoteFile
 

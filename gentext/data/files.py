@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.data.sources import SOURCES, RemoteFile, Source
 
 BUNDLED = Path(__file__).parents[1] / "datasets"

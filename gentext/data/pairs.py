@@ -16,7 +16,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from gentext.core import chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 Pair = tuple[str, str]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
 from gentext.tokens.tokenizer import CHINESE, BPETokenizer, CharTokenizer, WordTokenizer, rows

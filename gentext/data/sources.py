@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.data import toys
 
 TENSORS = ("images", "table", "points")  # kinds of sources that become tensors

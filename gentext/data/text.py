@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from gentext.core import check_counts, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.data import pairs as rules
 from gentext.data import sources, splits
 from gentext.data.dataset import Dataset

@@ -17,8 +17,8 @@ import torch
 from torch import Generator, Tensor
 
 from gentext.core import at_least_single, check_count, chosen
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, PerExample
+from gentext.core.signatures import keep_contract
 
 NODES = 256  # of the quadrature along a curve
 MOONS_NOISE = 0.2

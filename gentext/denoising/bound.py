@@ -19,8 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gentext.core import at_hand
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
+from gentext.core.signatures import keep_contract
 from gentext.denoising.schedule import Level, snr_weight
 from gentext.nn.distributions import kl_normal
 

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_counts, check_labels, check_number, traced, whole_numbers
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Labels, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.transformer import TransformerBlock
 
 PAD = 0  # the token that fills prompts up

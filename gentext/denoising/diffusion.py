@@ -43,9 +43,9 @@ from gentext.core import (
     if_given,
     in_evaluation,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.draws import normal_like, stratified_levels
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.denoising import bound
 from gentext.denoising.bound import Terms
 from gentext.denoising.conditions import Conditions, Given

@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core.checks import check_counts, check_dropout, check_heads
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
+from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Conditioning, Text
 from gentext.nn.nets import zeros
 from gentext.sequences.attention import MultiHeadAttention, sinusoidal_positions

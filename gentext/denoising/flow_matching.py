@@ -37,8 +37,8 @@ from gentext.core import (
     normal_like,
     stratified,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Conditions, Given
 from gentext.denoising.dit import DiT
 from gentext.denoising.guidance import cfg

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gentext.core import check_count, chosen, true_or_false
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
+from gentext.core.signatures import keep_contract
 from gentext.denoising.samplers import Denoiser, Draw, ddpm_step, pairs_down
 from gentext.denoising.schedule import Level, Schedule, q_sample, snr_ratio
 

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from gentext.core import at_hand, check_count, check_finite, check_number, chosen, normal_like
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
+from gentext.core.signatures import keep_contract
 from gentext.denoising.schedule import Level
 from gentext.flows.continuous import Velocity
 
@@ -227,6 +227,7 @@ def corrector_step(score: Tensor, snr: float) -> Tensor:
 
     Source: Song et al., ICLR 2021.
     """
+    check_number("snr", snr, above=0)
     return 2 * snr**2 / score.square().mean()
 
 

@@ -34,9 +34,9 @@ from gentext.core import (
     heeded,
     if_given,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.draws import drawing_from, normal_like
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Given, conditions_of
 from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.schedule import Schedule

@@ -40,8 +40,8 @@ from gentext.core import (
     evaluating,
     in_evaluation,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample, Scalar, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.denoising import masking
 from gentext.denoising.masking import Order
 from gentext.sequences import decoding

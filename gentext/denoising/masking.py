@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import at_least_single, check_count, chosen, drawn_by
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 ORDERS = ("random", "confidence")
 Order = str | Sequence[int] | Tensor

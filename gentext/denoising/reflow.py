@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Given
 from gentext.denoising.flow_matching import FlowMatching
 

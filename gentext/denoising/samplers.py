@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import at_hand, check_count, check_number, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.denoising.schedule import Level, Schedule, posterior, snr_ratio, to_eps
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # x_0 predicted from x_t at level number t (n,)

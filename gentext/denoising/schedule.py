@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core import Precise, at_least_single, check_count, check_number, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 PREDICTIONS = ("eps", "x0", "v")
 MAX_LEFT = 0.05  # largest share of the data's variance that the last level may keep
@@ -285,7 +285,7 @@ def _check_levels(log_snr: Tensor) -> None:
     _count(len(log_snr))
     if not bool(log_snr.isfinite().all()) or not bool((log_snr.diff() < 0).all()):
         raise ValueError("the log SNR of a schedule must be finite and fall from level to level")
-    left = float(torch.sigmoid(log_snr[-1]))
+    left = float(torch.sigmoid(log_snr[-1].detach()))
     if left > MAX_LEFT:
         raise ValueError(
             f"this schedule ends with {left:.2g} of the variance from the data, but sampling "

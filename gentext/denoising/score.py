@@ -35,8 +35,8 @@ from gentext.core import (
     in_evaluation,
     normal_like,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.denoising.langevin import (
     VE,
     VP,

@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Given
 
 ROUNDS = 10  # of Sinkhorn's algorithm

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from gentext.core import check_number
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
+from gentext.core.signatures import keep_contract
 from gentext.denoising.schedule import Level, q_sample
 
 

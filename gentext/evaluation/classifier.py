@@ -29,8 +29,8 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat, Labels, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 
 GROUPS = 8  # of the normalisations
 SMALLEST = 7  # the resolution is halved until no side is longer

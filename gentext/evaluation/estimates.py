@@ -11,8 +11,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gentext.core import check_count
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
+from gentext.core.signatures import keep_contract
 
 
 class Estimate(NamedTuple):

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gentext.core import check_count, check_counts, drawing_from
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.nn.nets import mlp
 
 ROWS = 1024  # compared with all others at a time
@@ -181,6 +181,8 @@ def _checked(a: Tensor, b: Tensor, least: int) -> tuple[Float[Tensor, "n d"], Fl
         raise ValueError(f"got {len(a)} and {len(b)} rows; give at least {least} of both")
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("got NaN or infinite values in the features: remove those rows first")
+    if a.is_complex() or b.is_complex():
+        raise ValueError("got complex numbers; features are real: give their .real")
     return _double(a), _double(b)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.autoregressive import bits_per_char, perplexity
 
 

@@ -6,7 +6,6 @@
 
 # ruff: noqa: F401 - these are the names of the measures
 
-from gentext.core.contract import keep_contract
 from gentext.evaluation.estimates import Estimate, bits_per_dim, mean_and_error, paired_difference
 from gentext.evaluation.fidelity import (
     Coverage,
@@ -19,5 +18,3 @@ from gentext.evaluation.fidelity import (
 )
 from gentext.evaluation.language import bits_per_char, perplexity, translation_scores
 from gentext.evaluation.report import evaluate
-
-keep_contract(globals())

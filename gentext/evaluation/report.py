@@ -30,8 +30,8 @@ from gentext.core import (
     drawing_from,
     evaluating,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import PerExample
+from gentext.core.signatures import keep_contract
 from gentext.evaluation.estimates import bits_per_dim, mean_and_error
 from gentext.evaluation.fidelity import frechet_distance, mmd, mode_coverage, precision_recall
 from gentext.evaluation.language import text_bits_per_char, text_perplexity, translation_scores

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from gentext.core import check_count, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.figures import values as given
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from gentext.core import check_count, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.figures.plot import png
 
 LIMIT = 40  # frames; more make a notebook too heavy to load

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import at_least_single, check_count, chosen, drawn_by, normal_like
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample
+from gentext.core.signatures import keep_contract
 
 
 class Base(nn.Module):

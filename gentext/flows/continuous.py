@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from gentext.core import chosen, draw_noise
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample
+from gentext.core.signatures import keep_contract
 from gentext.flows.ode import solve
 
 DIVERGENCES = ("exact", "hutchinson")

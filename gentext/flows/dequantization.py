@@ -35,8 +35,8 @@ from gentext.core import (
     in_evaluation,
     normal_like,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.flows.flow import MAF, NSF, Flow, RealNVP
 from gentext.flows.glow import Glow
 

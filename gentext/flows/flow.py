@@ -28,8 +28,8 @@ from gentext.core import (
     in_evaluation,
     traced,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.flows.bases import Base, UniformBase, make_base
 from gentext.flows.transforms import Compose, Coupling, Inverse, MaskedAutoregressive, Transform
 from gentext.flows.univariate import BOUND, Spline

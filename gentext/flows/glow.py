@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from gentext.core import as_weights, at_least_single, check_counts, plain_precision
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.flows.bases import NormalBase
 from gentext.flows.flow import Flow
 from gentext.flows.transforms import Compose, InvertibleLinear, Transform, start_at

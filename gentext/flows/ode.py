@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar, cast
 from torch import Tensor
 
 from gentext.core import check_count, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 State = TypeVar("State", Tensor, tuple[Tensor, ...])
 Slope = Callable[[State, float], State]

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softplus
 
 from gentext.core import at_hand
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 MIN_SHARE = 1e-3  # of the width and the height that each bin has; also the least slope
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softplus
 
 from gentext.core import transformed
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.flows.spline import (
     MIN_SHARE,
     Bins,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import as_weights, at_least_single, check_count, plain_precision
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.flows.univariate import Affine, Mapped, ShiftAndScale, Univariate
 from gentext.nn.masked import MaskedMLP, to_columns
 from gentext.nn.nets import mlp

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.flows import spline, spline_kernel
 
 BOUND = 5.0  # splines bend what lies within ±BOUND

@@ -26,8 +26,8 @@ from gentext.core import (
     in_evaluation,
     normal_like,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, Flat, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.nn.nets import Decoder, Encoder
 
 Vector = Float[Tensor, "d"]

@@ -23,8 +23,8 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.latent.vae import VAE, Networks
 from gentext.nn.nets import Encoder
 

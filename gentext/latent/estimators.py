@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 Draws = Float[Tensor, "m"]
 Gradients = Float[Tensor, "m 2"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import nn
 
 from gentext.core import check_count, check_shape
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.latent.vae import VAE
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder

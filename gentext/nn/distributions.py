@@ -35,8 +35,8 @@ from gentext.core import (
     drawing_from,
     normal_like,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Codes, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.nn.continuous_bernoulli import ContinuousBernoulli
 
 

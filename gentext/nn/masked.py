@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gentext.core import as_weights, check_count
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Context, Flat, PerExample
+from gentext.core.signatures import keep_contract
 from gentext.nn.nets import stacked
 
 

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gentext.core import check_count, check_counts, check_dropout, chosen, transformed
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, Flat
+from gentext.core.signatures import keep_contract
 
 NETWORKS = ("linear", "mlp", "conv")
 
@@ -98,7 +98,8 @@ class Decoder(nn.Module):
 
 def convolutions(channels: int, hidden: int) -> nn.Sequential:
     """Two convolutions of stride 2 with SiLU; gives flat features."""
-    check_counts(channels=channels, hidden=hidden)
+    check_count("channels", channels)
+    check_count("hidden", hidden, 8)
     few, many = hidden // 8, hidden // 4
     return nn.Sequential(
         nn.Conv2d(channels, few, 4, stride=2, padding=1),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from gentext.core import chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.recipes import adversarial, denoising, evaluation, flows, latent, sequences
 from gentext.recipes.budgets import BUDGETS, Experiment, budget
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gentext.core import check_dropout, check_heads, transformed, true_or_false
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 BASE = 10_000.0  # of the wavelengths of positions
 

@@ -23,8 +23,8 @@ from gentext.core import (
     evaluating,
     in_evaluation,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences import decoding
 
 

@@ -35,8 +35,8 @@ from gentext.core import (
     in_evaluation,
     true_or_false,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.transformer import TransformerBlock
 
 RATE = 0.15  # share of the places that are predicted

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from gentext.core import at_least_single, check_counts, check_number
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 

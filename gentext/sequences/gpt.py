@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_counts, check_dropout, check_heads
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.attention import causal_mask
 from gentext.sequences.autoregressive import Autoregressive
 from gentext.sequences.transformer import TransformerBlock

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.sequences.gpt import GPT
 
 THEIRS = {  # our names of the parts of a block, and those of Hugging Face

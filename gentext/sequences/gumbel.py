@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gentext.core import at_least_single
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.sequences import decoding
 
 

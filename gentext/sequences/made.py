@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gentext.core import Model, at_least_single, check_counts, check_examples
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Flat, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.nn.masked import MaskedMLP
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gentext.core import whole_numbers
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 
 class NGram:

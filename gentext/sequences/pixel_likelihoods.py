@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch
+from gentext.core.signatures import keep_contract
 from gentext.nn.distributions import DiscretizedLogisticMixture
 
 

@@ -32,8 +32,8 @@ from gentext.core import (
     in_evaluation,
     whole_numbers,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.nn.nets import one_hot
 from gentext.sequences.pixel_likelihoods import PIXEL_LIKELIHOODS
 
@@ -77,6 +77,7 @@ def masked_stack(
     Equation: :eq:`eq-gpt-pixelcnn`
     """
     check_counts(2, layers=layers)
+    check_counts(inputs=inputs, outputs=outputs)
     stack: list[nn.Module] = [MaskedConv2d("A", inputs, channels, kernel)]
     for _ in range(layers - 2):
         stack += [nn.SiLU(), MaskedConv2d("B", channels, channels, kernel)]

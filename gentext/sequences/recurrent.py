@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from gentext.core import check_counts, check_dropout, chosen
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.autoregressive import Autoregressive
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # w_ih, w_hh, b_ih, b_hh as in PyTorch

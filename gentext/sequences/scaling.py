@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 OPERATIONS = 6.0  # for each parameter and token: 2 forward, 4 backward
 DELTA = 1e-3  # where Huber's loss of log L turns from a square into a line

@@ -32,8 +32,8 @@ from gentext.core import (
     evaluating,
     in_evaluation,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.decoding import beam_search
 from gentext.sequences.seq2seq_nets import NETS, Features, Maps
 from gentext.tokens.tokenizer import BOS, EOS, PAD

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gentext.core import check_counts
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.sequences.attention import sinusoidal_positions
 from gentext.sequences.transformer import Transformer
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gentext.core import evaluating
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences import decoding
 from gentext.sequences.gpt import GPT, State
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import check_counts, check_dropout, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.sequences.attention import Cache, MultiHeadAttention
 
 EPS = 1e-5  # of layer normalisation

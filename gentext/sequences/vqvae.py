@@ -39,8 +39,8 @@ from gentext.core import (
     plain_precision,
     whole_numbers,
 )
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Batch, PerExample, Scalar
+from gentext.core.signatures import keep_contract
 from gentext.nn.distributions import make_likelihood
 from gentext.nn.nets import residual_decoder, residual_encoder
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gentext.core import at_hand, check_counts, check_dropout, check_number, whole_numbers
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Logits, Tokens
+from gentext.core.signatures import keep_contract
 from gentext.sequences.autoregressive import Autoregressive
 
 

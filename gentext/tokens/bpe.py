@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 
 def merge_pairs(tokens: Sequence[Any], pair: tuple[Any, Any]) -> list[Any]:

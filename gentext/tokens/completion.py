@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.tokens.tokenizer import EOS, Tokenizer
 
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from gentext.core import chosen
-from gentext.core.contract import keep_contract
 from gentext.core.shapes import Tokens
+from gentext.core.signatures import keep_contract
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
 PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3  # their numbers

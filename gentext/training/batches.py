@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gentext.core import Model
 from gentext.core.checks import is_finite
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 Source = tuple[Tensor, ...] | Iterable[Any]  # tensors of one length, or batches to read every epoch
 
@@ -186,7 +186,9 @@ def _check_tensors(tensors: tuple[Any, ...]) -> None:
 
 
 def _check_precision(tensors: tuple[Tensor, ...], model: Model, what: str) -> None:
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float64)
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    if own is None:
+        return
     for place, t in enumerate(tensors):
         if {t.dtype, own} == {torch.float32, torch.float64} or t.dtype == torch.float64 != own:
             given, kept = (str(dtype).split(".")[-1] for dtype in (t.dtype, own))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import Model, bare
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.training.storage import FORMAT, SUFFIX, located, read, write
 
 __all__ = ["FORMAT", "SUFFIX", "info", "load", "read", "save", "write"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gentext.core import check_count, check_counts, chosen, plain
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gentext.core import Model
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 
 
 class Average:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import Model
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.core.wrapped import SPREAD
 from gentext.training import batches
 from gentext.training.checkpoint import unique_weights

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.training import checkpoint
 from gentext.training.batches import Source, fingerprint
 from gentext.training.config import TrainConfig

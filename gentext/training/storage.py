@@ -47,12 +47,20 @@ def write(path: str | os.PathLike[str], tensors: dict[str, Tensor], header: dict
     return path
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """``path`` with ``~`` as the home folder, if there is one of that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def located(path: str | os.PathLike[str]) -> Path:
     """The file that is meant by ``path``: itself, or the one that a training left in a folder.
 
     Raises ``ValueError`` where there is none.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     # By os.path, since pathlib may raise PermissionError.
     if os.path.isdir(path):
         if not os.path.isfile(path / NAME):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gentext.core import Model, bare
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.training import batches
 from gentext.training.config import TrainConfig
 from gentext.training.processes import surroundings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gentext.core import Model, chosen
-from gentext.core.contract import keep_contract
+from gentext.core.signatures import keep_contract
 from gentext.tokens.tokenizer import Tokenizer, from_json
 from gentext.training import checkpoint
 

@@ -219,8 +219,8 @@ LATER: dict[str, dict[str, Any]] = {
         attribute("MADE").make())),
     "config": row(steps=4, batch_size=2, lr=0.001, betas=(0.9, 0.99)),
     "run.History": row(losses={"loss": [1.0]}),
-    "train": row(model=made("vae.VAE", shape=(1, 4, 4), classes=2), data=Fresh(_tiny_data),
-        progress=False, config=call("TrainConfig", steps=1, batch_size=4)),
+    "train": row(model=made("vae.VAE", shape=(1, 4, 4), classes=2, likelihood="normal"),
+        data=Fresh(_tiny_data), progress=False, config=call("TrainConfig", steps=1, batch_size=4)),
     "zoo": row(name="nsf_moons", data="digits", path=Fresh(lambda:
         attribute("zoo.path").make()("nsf_moons"))),
     "zoo.tokenizer": row(name="gpt_poems"),

@@ -251,7 +251,7 @@ def test_what_could_not_be_loaded_is_not_written(tmp_path, change, message):
         assert os.listdir(tmp_path) == []
 
 
-PIXELS, ONE = (torch.rand(8, 1, 4, 4),), TrainConfig(steps=1)
+PIXELS, ONE = (torch.rand(8, 1, 4, 4).round(),), TrainConfig(steps=1)
 
 
 def test_a_look_at_the_constructor_leaves_the_generator(tmp_path):

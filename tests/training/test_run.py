@@ -113,7 +113,7 @@ def test_steps_without_a_turn_pass(precision):
 
 def test_a_turn_that_is_never_due_is_refused():
     with pytest.raises(ValueError, match="second is due in none of 2 steps"):
-        fit(Seldom(), (torch.ones(8, 1),), TrainConfig(steps=2), **QUIET)
+        fit(Seldom(), (torch.ones(8, 1).double(),), TrainConfig(steps=2), **QUIET)
 
 
 def test_seed_changes_the_noise():

@@ -92,5 +92,5 @@ def test_samples_are_compared_in_the_features_of_the_classifier_of_their_data() 
 
 
 def test_unknown_weights_list_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'vae_imagenet'.*did you mean 'vae_.*vae_fashion"):
+    with pytest.raises(ValueError, match=r"'vae_imagenet'.*did you mean 'vae_.*see `gentext list`"):
         zoo.load("vae_imagenet")
