@@ -155,10 +155,10 @@ class MultiHeadAttention(nn.Module):
         return self._attend(self._queries(x), k, v, mask)
 
     def begin(self, n: int, capacity: int) -> Cache:
-        """Room for the keys and values of ``n`` rows of at most ``capacity`` places."""
+        """Room, zeros at first, for keys and values of ``n`` rows of at most ``capacity`` places."""
         width, like = self.out.in_features, self.out.weight
         shape = (n, self.heads, capacity, width // self.heads)
-        return {"keys": like.new_empty(shape), "values": like.new_empty(shape)}
+        return {"keys": like.new_zeros(shape), "values": like.new_zeros(shape)}
 
     def step(self, x: Tensor, cache: Cache, position: int) -> Tensor:
         """What ``forward`` gives (causal) for the places ``position`` to ``position`` + t − 1.

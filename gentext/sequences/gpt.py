@@ -105,7 +105,7 @@ class GPT(Autoregressive):
         layers = [_Layer(block) for block in self.blocks]
         like, heads = self.tokens.weight, layers[0].heads
         size = like.shape[1] // heads
-        return like.new_empty(n, len(layers), heads, 2, capacity, size), 0, layers
+        return like.new_zeros(n, len(layers), heads, 2, capacity, size), 0, layers
 
     def step(self, token: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one more token (n,); gives the logits (n, v) of the next. The cache is written to.
