@@ -155,7 +155,7 @@ class MultiHeadAttention(nn.Module):
         return self._attend(self._queries(x), k, v, mask)
 
     def begin(self, n: int, capacity: int) -> Cache:
-        """Room, zeros at first, for keys and values of ``n`` rows of at most ``capacity`` places."""
+        """Room, zeros at first, for keys and values of ``n`` rows of up to ``capacity`` places."""
         width, like = self.out.in_features, self.out.weight
         shape = (n, self.heads, capacity, width // self.heads)
         return {"keys": like.new_zeros(shape), "values": like.new_zeros(shape)}
