@@ -71,6 +71,8 @@ def dsm_loss(
 
     Source: Vincent, Neural Computation 2011.
     """
+    if at_hand(sigma) and (sigma <= 0).any():
+        raise ValueError("got a noise sigma that is not above 0")
     return (score(x_t) + eps / sigma).square().flatten(1).sum(1)
 
 

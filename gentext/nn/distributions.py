@@ -55,6 +55,8 @@ def kl_normal(mean: Codes, std: Codes) -> PerExample:
 
     Equation: :eq:`eq-vae-kl`
     """
+    if at_hand(std) and (std < 0).any():
+        raise ValueError("got a standard deviation std below 0; give the root of the variance")
     return 0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(-1)
 
 
