@@ -136,6 +136,15 @@ def test_name_signature_and_copies_stay() -> None:
     assert list(inspect.signature(repeated).parameters) == ["x", "y", "times", "scale"]
 
 
+def test_only_calls_from_outside_are_looked_at() -> None:
+    inner = applied(lambda x: repeated(x, Y, True, 1.0), X)  # which from outside is refused
+    assert torch.equal(inner, X + 1)
+    with pytest.raises(ZeroDivisionError):
+        applied(lambda x: x / (1 // 0), X)
+    with pytest.raises(ValueError, match="got times=True"):  # also after an error inside
+        repeated(X, Y, True, 1.0)
+
+
 def test_every_public_module_keeps_the_contract() -> None:
     without = [
         module.__name__

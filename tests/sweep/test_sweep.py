@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
+
+import gentext as gt
 from tests.sweep.subjects import subjects
 from tests.sweep.valid import missing
 
@@ -28,3 +33,24 @@ def test_hostile_calls_work_or_are_refused_in_words() -> None:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+BELOW, ONES = torch.tensor([[-0.5, 0.5], [0.5, 0.5]]), torch.ones(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gt.distributions.kl_normal(ONES, BELOW), "std below 0"),
+        (lambda: gt.score.dsm_loss(lambda x: x, ONES, ONES, 0 * ONES), "sigma that is not above"),
+        (lambda: gt.f_divergence.optimal_critic(BELOW[0], ONES[0], "kl"), "p or q below 0"),
+        (lambda: gt.bert.log_odds_ratios(BELOW), "not above 0"),
+        (lambda: gt.dequantization.to_logits(BELOW), r"v outside \[0, 1\]"),
+        (lambda: gt.langevin.corrector_step(ONES, 0.0), "snr must be above 0"),
+        (lambda: gt.autoregressive.perplexity(ONES, 0), "tokens must be a whole number"),
+    ],
+)
+def test_values_outside_of_a_domain_are_refused(call: Callable[[], object], message: str) -> None:
+    """Found by the sweep, where they gave NaN."""
+    with pytest.raises(ValueError, match=message):
+        call()
