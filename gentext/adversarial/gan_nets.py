@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gentext.adversarial.spectral import SpectralNorm, spectral_norm
-from gentext.core import check_count, check_counts, evaluating, plain_precision
+from gentext.core import check_count, check_counts, check_shape, evaluating, plain_precision
 from gentext.core.shapes import Batch, Codes, Flat, Labels, PerExample
 from gentext.core.signatures import keep_contract
 from gentext.nn.nets import zeros
@@ -150,6 +150,7 @@ class MLPGenerator(Generator):
         frequencies: float = 0.0,
     ) -> None:
         super().__init__(latent, classes)
+        check_shape(shape)
         features = _perceptron(self.inputs, hidden, layers, frequencies)
         last = nn.Linear(hidden, math.prod(shape))
         self.body = nn.Sequential(*features, last, nn.Unflatten(1, tuple(shape)))
@@ -169,6 +170,7 @@ class MLPCritic(Critic):
         spectral: bool = False,
     ) -> None:
         super().__init__(hidden, classes, spectral)
+        check_shape(shape)
         features = _perceptron(math.prod(shape), hidden, layers, frequencies, spectral)
         self.features = nn.Sequential(nn.Flatten(), *features)
 
@@ -282,6 +284,7 @@ def _resolutions(
 ) -> tuple[int, tuple[int, int]]:
     """How often sides are halved, at least ``least`` times, and the height and width left."""
     check_count("channels", channels)
+    check_shape(shape)
     if len(shape) != 3:
         raise ValueError(
             f"convolutions need images (c, h, w), but got shape {tuple(shape)}: use 'mlp'"

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core.checks import check_counts, check_dropout
+from gentext.core.checks import check_counts, check_dropout, check_shape
 from gentext.core.shapes import Batch
 from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Condition, Text
@@ -207,7 +207,8 @@ class TimeMLP(nn.Module):
         super().__init__()
         check_counts(hidden=hidden, layers=layers)
         check_dropout(dropout)
-        self.shape, values = tuple(shape), math.prod(shape)
+        self.shape = check_shape(shape)
+        values = math.prod(shape)
         self.stem = nn.Linear(values, hidden)
         self.norm = nn.LayerNorm(hidden, elementwise_affine=False)  # the condition scales it
         self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(layers))

@@ -26,6 +26,7 @@ from gentext.core import (
     check_dropout,
     check_examples,
     check_labels,
+    check_shape,
     in_evaluation,
     whole_numbers,
 )
@@ -41,8 +42,8 @@ class Features(nn.Sequential):
     """Maps images of ``shape`` to ``features`` numbers; the channels double as the image halves."""
 
     def __init__(self, shape: Sequence[int], channels: int, features: int, dropout: float) -> None:
-        inputs, *sides = shape
-        check_counts(channels=channels, features=features, inputs=inputs)
+        inputs, *sides = check_shape(shape)
+        check_counts(channels=channels, features=features)
         layers: list[nn.Module] = []
         while max(sides) > SMALLEST:
             layers += [*_block(inputs, channels, 2), *_block(channels, channels, 1)]
@@ -169,6 +170,7 @@ def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
 
 def _check_sizes(shape: Sequence[int], classes: int, channels: int, features: int) -> None:
     """Raise ValueError unless there are images, classes, groups of channels and features."""
+    check_shape(shape)
     if len(shape) != 3 or max(shape[1:]) <= SMALLEST:
         raise ValueError(
             f"got shape {tuple(shape)}; give images (c, h, w), longer than {SMALLEST} on a side"

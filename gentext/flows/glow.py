@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from gentext.core import as_weights, at_least_single, check_counts, plain_precision
+from gentext.core import as_weights, at_least_single, check_counts, check_shape, plain_precision
 from gentext.core.signatures import keep_contract
 from gentext.flows.bases import NormalBase
 from gentext.flows.flow import Flow
@@ -153,6 +153,7 @@ class Multiscale(Transform):
         self, shape: Sequence[int], *, scales: int, steps: int, hidden: int, bins: int | None
     ) -> None:
         super().__init__()
+        check_shape(shape)
         if len(shape) != 3:
             raise ValueError(f"got shape {tuple(shape)}; give (channels, height, width)")
         channels, height, width = shape

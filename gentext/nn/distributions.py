@@ -31,6 +31,7 @@ from gentext.core import (
     check_count,
     check_examples,
     check_number,
+    check_shape,
     chosen,
     drawing_from,
     normal_like,
@@ -161,7 +162,7 @@ class Likelihood(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape = check_shape(shape)
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError where the values of ``x`` (n, *shape) are none of this likelihood's."""

@@ -16,7 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gentext.core import check_count, check_counts, check_dropout, chosen, transformed
+from gentext.core import (
+    check_count,
+    check_counts,
+    check_dropout,
+    check_shape,
+    chosen,
+    transformed,
+)
 from gentext.core.shapes import Batch, Flat
 from gentext.core.signatures import keep_contract
 
@@ -115,6 +122,7 @@ def transposed_convolutions(
 ) -> nn.Sequential:
     """A linear layer to a quarter of the resolution and two transposed convolutions."""
     check_counts(inputs=inputs, hidden=hidden, per_value=per_value)
+    check_shape(shape)
     few, many = hidden // 8, hidden // 4
     height, width = shape[1] // 4, shape[2] // 4
     return nn.Sequential(
@@ -137,6 +145,7 @@ def one_hot(k: Tensor, size: int) -> Tensor:
 def check_network(net: str, shape: Sequence[int], hidden: int) -> None:
     """Raise ValueError unless ``net`` is known and fits examples of ``shape``."""
     chosen("net", net, NETWORKS)
+    check_shape(shape)
     check_count("hidden", hidden)
     if net == "conv" and (len(shape) != 3 or shape[1] % 4 or shape[2] % 4):
         raise ValueError(

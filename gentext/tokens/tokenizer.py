@@ -20,6 +20,7 @@ from gentext.core.signatures import keep_contract
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
 PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3  # their numbers
+MOST = 2**20  # tokens that are learned; the library sets memory aside for all that are asked for
 CHINESE = "[\u4e00-\u9fff]"
 PIECE = re.compile(rf"{CHINESE}|-|(?:(?!{CHINESE})[^\s-])+")  # a word or a Chinese character
 TIGHT = re.compile(rf"{CHINESE}|-")  # what has no space beside it
@@ -180,8 +181,11 @@ class BPETokenizer:
         CHINESE for single characters.
         """
         least = len(SPECIALS) + 256
-        if size < least:
-            raise ValueError(f"got size={size}; there are {least} bytes and specials: give more")
+        if not least <= size <= MOST:
+            raise ValueError(
+                f"got size={size}; there are {least} bytes and specials: give more, and at most "
+                f"{MOST:,} tokens in all"
+            )
         library = _library()
         inner = library.Tokenizer(library.models.BPE())
         words = library.pre_tokenizers.ByteLevel(add_prefix_space=False)

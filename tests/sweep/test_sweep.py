@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import gentext as gt
+from tests.sweep import valid
 from tests.sweep.subjects import subjects
 from tests.sweep.valid import missing
 
@@ -54,3 +55,16 @@ def test_values_outside_of_a_domain_are_refused(call: Callable[[], object], mess
     """Found by the sweep, where they gave NaN."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+SHAPED = [name for name, s in subjects().items() if "shape" in s.parameters and s.owner is None]
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_an_example_without_a_value_is_refused(name: str) -> None:
+    """Layers without weights are made of it, with a warning of PyTorch's or none."""
+    given, rest = valid.arguments(subjects()[name])
+    for place in range(len(given["shape"])):
+        shape = tuple(0 if place == k else side for k, side in enumerate(given["shape"]))
+        with pytest.raises(ValueError, match=r"side|shape|inputs"):
+            valid.called(subjects()[name], None, {**given, "shape": shape}, rest)

@@ -149,6 +149,8 @@ def test_the_bytes_of_the_tokens_are_those_of_the_text(bpe: BPETokenizer, writte
 def test_fewer_tokens_than_bytes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"size=100.*260"):
         BPETokenizer.fit(TEXTS, size=100)
+    with pytest.raises(ValueError, match="at most 1,048,576"):  # the library would end the process
+        BPETokenizer.fit(TEXTS, size=10**12)
 
 
 # --- kept and used -------------------------------------------------------------------------------
