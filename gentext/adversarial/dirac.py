@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gentext.adversarial.objectives import OBJECTIVES, PENALTIES, checked_penalties
-from gentext.core import check_count, chosen
+from gentext.core import check_count, check_number, chosen
 from gentext.core.signatures import keep_contract
 
 State = Float[Tensor, "*n 2"]
@@ -109,6 +109,7 @@ def momentum_roots(eigenvalue: complex, eta: float, momentum: float) -> tuple[co
     Equation: :eq:`eq-gan-momentum`
     """
     _check_momentum(momentum)
+    check_number("eta", eta)
     half = (1 + momentum + eta * (1 - momentum) * eigenvalue) / 2
     root = cmath.sqrt(half**2 - momentum)
     roots = sorted((half + root, half - root), key=abs)

@@ -158,7 +158,7 @@ def check_examples(
 ) -> None:
     """Raise ValueError unless ``x`` is a floating-point batch (n, *shape) within [low, high]."""
     check_tensor(x, "examples")
-    if tuple(x.shape[1:]) != shape or len(x) == 0:
+    if tuple(x.shape[1:]) != tuple(shape) or len(x) == 0:
         raise ValueError(
             f"got a batch of shape {tuple(x.shape)}, but this model was built for "
             f"(n, {', '.join(map(str, shape))}) with n >= 1: reshape the data or rebuild the model"

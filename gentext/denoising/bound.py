@@ -75,8 +75,11 @@ def grey_nll(x_0: Batch, seen: Batch, width: Tensor, levels: int) -> PerExample:
 
     Each of the ``levels`` grey values in [−1, 1] is as likely as another before x_1 is seen.
     """
-    if at_hand(width) and not bool((width > 0).all()):
-        raise ValueError("got a width that is not above 0; it is the noise σ_1/α_1 of seen")
+    least = 4 / torch.finfo(x_0.dtype).max ** 0.5  # (2/width)² is to be finite
+    if at_hand(width) and not bool((width > least).all()):
+        raise ValueError(
+            f"got a width that is not above {least:.0e}; it is the noise σ_1/α_1 of seen"
+        )
     if len(x_0) > WEIGHED_AT_ONCE:
         pairs = zip(x_0.split(WEIGHED_AT_ONCE), seen.split(WEIGHED_AT_ONCE), strict=True)
         return torch.cat([grey_nll(*pair, width, levels) for pair in pairs])
@@ -103,7 +106,7 @@ def continuous_bound(log_snr: Float[Tensor, "k"], error: Float[Tensor, "k n"]) -
 
     Equation: :eq:`eq-diff-vdm`
     """
-    gamma = log_snr.exp()[:, None]
+    gamma = _snr(log_snr)
     return torch.trapezoid(gamma * error, log_snr, dim=0).abs() / 2
 
 
@@ -114,10 +117,21 @@ def pointwise_nll(
 
     Equation: :eq:`eq-diff-mmse`
     """
-    gamma = log_snr.exp()[:, None]
+    gamma = _snr(log_snr)
     gain = dims / (1 + gamma) - error  # over what is best for N(0, I)
     area = torch.trapezoid(gamma * gain, log_snr, dim=0)
     return dims / 2 * math.log(2 * math.pi * math.e) - area / 2
+
+
+def _snr(log_snr: Float[Tensor, "k"]) -> Float[Tensor, "k 1"]:
+    """γ as a column; ValueError where it is too large for its type."""
+    gamma = log_snr.exp()[:, None]
+    if at_hand(gamma) and not bool(gamma.isfinite().all()):
+        raise ValueError(
+            f"got log_snr up to {float(log_snr.max()):g}, of which exp(log_snr) is no finite "
+            f"{gamma.dtype}; give lower ones, or float64"
+        )
+    return gamma
 
 
 keep_contract(globals())

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gentext.core import at_least_single, check_count, chosen, drawn_by
+from gentext.core import at_hand, at_least_single, check_count, chosen, drawn_by
 from gentext.core.signatures import keep_contract
 
 ORDERS = ("random", "confidence")
@@ -66,6 +66,8 @@ def reveal(t: Tensor, s: Tensor, schedule: str = "linear") -> Tensor:
     Equation: :eq:`eq-diff-maskstep`
     """
     hidden = chosen("schedule", schedule, SCHEDULES).hidden
+    if at_hand(t) and at_hand(s) and not bool(((s >= 0) & (s < t) & (t <= 1)).all()):
+        raise ValueError("got times that are not in order; give s and t with 0 <= s < t <= 1")
     return (hidden(t) - hidden(s)) / hidden(t)
 
 

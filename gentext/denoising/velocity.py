@@ -85,6 +85,10 @@ def matching_error(
 
     Source: Lipman et al., ICLR 2023.
     """
+    if t.shape != x_0.shape[:1]:
+        raise ValueError(
+            f"got times t of shape {tuple(t.shape)}; give one for each of {len(x_0)} examples"
+        )
     x_t = q_sample(x_0, eps, straight(t, x_0.dim() - 1)).to(x_0.dtype)
     return mse_loss(velocity(x_t, t), eps - x_0, reduction=reduction)
 

@@ -164,6 +164,8 @@ def start_at(layer: nn.Module, bias: Tensor) -> None:
     """Let a network that ends in ``layer`` begin as the constant ``bias``."""
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     assert layer.bias is not None
+    if torch.as_tensor(bias).is_complex():
+        raise ValueError(f"got a complex bias, {bias}; layers have real ones")
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
         layer.bias.copy_(bias)

@@ -71,6 +71,9 @@ def kl_multivariate_normal(
 
     Equation: :eq:`eq-vae-klfull`
     """
+    for name, cov in (("cov_1", cov_1), ("cov_2", cov_2)):
+        if at_hand(cov) and torch.linalg.cholesky_ex(cov).info:
+            raise ValueError(f"got a {name} that is no covariance; it must be positive definite")
     delta = mean_2 - mean_1
     trace = torch.linalg.solve(cov_2, cov_1).diagonal().sum()
     distance = delta @ torch.linalg.solve(cov_2, delta)

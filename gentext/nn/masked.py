@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gentext.core import as_weights, check_count
+from gentext.core import as_weights, check_count, check_counts
 from gentext.core.shapes import Context, Flat, PerExample
 from gentext.core.signatures import keep_contract
 from gentext.nn.nets import stacked
@@ -27,6 +27,10 @@ class MaskedLinear(nn.Linear):
     mask: Tensor
 
     def __init__(self, mask: Tensor) -> None:
+        if mask.ndim != 2 or not mask.numel():
+            raise ValueError(
+                f"got a mask of shape {tuple(mask.shape)}; give (outputs, inputs), 1 at least"
+            )
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask, persistent=False)
 
@@ -93,6 +97,7 @@ class MaskedMLP(nn.Module):
             raise ValueError("got hidden=(); give the size of at least one layer")
         for size in hidden:
             check_count("hidden", size)
+        check_counts(features=features, outputs=outputs)
         self.features, self.outputs = features, outputs
         self.order = [features - 1 - d if reverse else d for d in range(features)]
         first, *others, last = made_masks(features, hidden, outputs)

@@ -35,6 +35,8 @@ def mlp(
 ) -> nn.Sequential:
     """A perceptron ``inputs`` -> ``hidden`` ... -> ``outputs`` with SiLU between its layers."""
     check_counts(inputs=inputs, outputs=outputs)
+    for size in hidden:
+        check_count("hidden", size)
     sizes = (inputs, *hidden, outputs)
     return stacked([nn.Linear(a, b) for a, b in pairwise(sizes)], dropout)
 

@@ -250,6 +250,7 @@ def bits_per_char(log_p: Tensor, characters: int) -> Tensor:
 
     Equation: :eq:`eq-ar-ppl`
     """
+    check_count("characters", characters)
     return -log_p / (characters * math.log(2))
 
 

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gentext.core import check_number
 from gentext.core.signatures import keep_contract
 
 OPERATIONS = 6.0  # for each parameter and token: 2 forward, 4 backward
@@ -105,8 +106,9 @@ def interval(
     laws: list[Law], quantity: Callable[[Law], float], level: float = 0.9
 ) -> tuple[float, float]:
     """The middle ``level`` of a ``quantity`` over the laws of ``bootstrap``, from low to high."""
-    if not 0 < level < 1 or not laws:
-        raise ValueError(f"got level={level} and {len(laws)} laws; level must be between 0 and 1")
+    check_number("level", level, above=0, below=1)
+    if not laws:
+        raise ValueError("got no laws; give those of bootstrap")
     values = torch.tensor([quantity(law) for law in laws], dtype=torch.float64)
     low, high = values.quantile(values.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
     return low, high

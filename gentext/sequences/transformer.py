@@ -18,7 +18,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gentext.core import check_counts, check_dropout, chosen
+from gentext.core import check_counts, check_dropout, check_number, chosen
 from gentext.core.signatures import keep_contract
 from gentext.sequences.attention import Cache, MultiHeadAttention
 
@@ -37,6 +37,7 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float = EPS) -> Tenso
 
     Source: Ba et al., 2016.
     """
+    check_number("eps", eps, least=0)
     centred = x - x.mean(-1, keepdim=True)
     return gain * centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() + bias
 
@@ -48,6 +49,7 @@ def layer_norm_gradient(x: Tensor, gain: Tensor, slope: Tensor, eps: float = EPS
 
     Equation: :eq:`eq-attn-layernorm`
     """
+    check_number("eps", eps, least=0)
     centred = x - x.mean(-1, keepdim=True)
     s = (centred.square().mean(-1, keepdim=True) + eps).sqrt()
     hat, g = centred / s, gain * slope
@@ -65,6 +67,7 @@ class FeedForward(nn.Module):
         self, width: int, hidden: int, dropout: float = 0.0, *, activation: str = "gelu"
     ) -> None:
         super().__init__()
+        check_counts(width=width, hidden=hidden)
         check_dropout(dropout)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
         self.activation = chosen("activation", activation, ACTIVATIONS)

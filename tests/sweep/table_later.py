@@ -254,6 +254,7 @@ def _gpt2() -> Any:
 
 
 def _row_of_memory() -> Any:
-    memory = made("pixelcnn.Memory").make()
-    memory.start_row(1)
+    with torch.no_grad():  # what has no gradient can be copied
+        memory = made("pixelcnn.Memory").make()
+        memory.start_row(1)
     return memory

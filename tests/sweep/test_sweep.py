@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -49,6 +50,20 @@ BELOW, ONES = torch.tensor([[-0.5, 0.5], [0.5, 0.5]]), torch.ones(2, 2)
         (lambda: gt.dequantization.to_logits(BELOW), r"v outside \[0, 1\]"),
         (lambda: gt.langevin.corrector_step(ONES, 0.0), "snr must be above 0"),
         (lambda: gt.autoregressive.perplexity(ONES, 0), "tokens must be a whole number"),
+        (lambda: gt.autoregressive.bits_per_char(ONES, 0), "characters must be a whole number"),
+        (lambda: gt.dirac.momentum_roots(1j, math.inf, 0.5), "eta"),
+        (lambda: gt.bound.continuous_bound(200 * ONES[0], 0 * ONES), "no finite torch.float32"),
+        (lambda: gt.bound.grey_nll(BELOW, BELOW, torch.tensor(1e-30), 17), "width that is not"),
+        (lambda: gt.velocity.matching_error(lambda x, t: x, ONES, ONES, ONES[:1]), r"each of 2|\(n\)"),
+        (lambda: gt.distributions.kl_multivariate_normal(ONES[0], ONES, ONES[0], ONES), "cov_1"),
+        (lambda: gt.masking.reveal(ONES[0], ONES[0]), "times that are not in order"),
+        (lambda: gt.transforms.start_at(torch.nn.Linear(1, 1), torch.tensor(1j)), "complex bias"),
+        (lambda: gt.transformer.layer_norm(ONES, ONES[0], ONES[0], -1.0), "eps"),
+        (lambda: gt.transformer.FeedForward(2, 0), "hidden must be a whole number"),
+        (lambda: gt.transforms.Coupling(2, hidden=(0,)), "hidden must be a whole number"),
+        (lambda: gt.masked.MaskedMLP(0, (2,), outputs=1), "features must be a whole number"),
+        (lambda: gt.masked.MaskedLinear(ONES[:, :0]), "1 at least"),
+        (lambda: gt.scaling.interval([], lambda law: 0.0), "no laws"),
     ],
 )
 def test_values_outside_of_a_domain_are_refused(call: Callable[[], object], message: str) -> None:
