@@ -33,12 +33,18 @@ class Average:
 
     def copy_to_model(self) -> None:
         """Replace the model's weights by their average."""
-        torch._foreach_copy_(self.source, self.weights)
+        _copy(self.weights, self.source)
 
     def copy_from_model(self, last: list[Tensor]) -> None:
         """The reverse: take the model's weights for the average, and give it those of ``last``."""
-        torch._foreach_copy_(self.weights, self.source)
-        torch._foreach_copy_(self.source, last)
+        _copy(self.source, self.weights)
+        _copy(last, self.source)
+
+
+def _copy(values: list[Tensor], into: list[Tensor]) -> None:
+    """One by one, as parts of sharded weights need it."""
+    for tensor, value in zip(into, values, strict=True):
+        tensor.copy_(value)
 
 
 keep_contract(globals())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gentext.core import Model
 
-SHARDING = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+OTHERS = ("DEEPSPEED", "MEGATRON_LM")  # ways of dividing a model that are not ours
 
 
 @runtime_checkable
@@ -41,13 +41,14 @@ class Alone:
 def surroundings(model: Model) -> Processes:
     """This process alone, or among those that were launched with it.
 
-    Raises ValueError where those are not connected, or each is to hold a part of the model only.
+    Raises ValueError where those are not connected, or are to divide the model in a way that is
+    not ours.
     """
     launched = max(int(os.environ.get("WORLD_SIZE") or "1"), _connected())
     if launched == 1:
         return Alone(device_for(model))
-    if any(_asked(f"ACCELERATE_USE_{kind}") for kind in SHARDING):
-        raise ValueError("fit does not shard models; launch it data-parallel")
+    if any(_asked(f"ACCELERATE_USE_{kind}") for kind in OTHERS):
+        raise ValueError("fit divides models by FSDP only; launch it so, or data-parallel")
     from accelerate import PartialState
 
     # Without a GPU, accelerate connects its processes only when told that they are to use the CPU.
@@ -78,9 +79,17 @@ def device_for(model: Model) -> torch.device:
     return (torch.accelerator.current_accelerator() or home) if there else home
 
 
+def divides(among: Processes) -> bool:
+    """Whether each process is to hold a part of the model, by FSDP as ``accelerate`` calls it."""
+    return among.num_processes > 1 and _asked("ACCELERATE_USE_FSDP")
+
+
 def spread(model: Model, among: Processes) -> Any:
-    """What computes the loss: the model, or what also averages the gradients of all processes."""
-    if among.num_processes == 1:
+    """What computes the loss: the model, or what also averages the gradients of all processes.
+
+    A sharded model does so itself.
+    """
+    if among.num_processes == 1 or divides(among):
         return model
     device = among.device
     return torch.nn.parallel.DistributedDataParallel(

@@ -22,7 +22,8 @@ from gentext.training import batches
 from gentext.training.checkpoint import unique_weights
 from gentext.training.config import PRECISIONS, TrainConfig, learning_rate
 from gentext.training.ema import Average
-from gentext.training.processes import Processes, gathered, spread, unite
+from gentext.training.processes import Processes, divides, gathered, spread, unite
+from gentext.training.shards import gather, part, scatter, sharded, whole
 
 
 @dataclass
@@ -46,12 +47,19 @@ class Run:
 
     Arguments:
         given: what the caller has of ``model``, such as a compiled form of it.
+
+    ``model`` is what is trained: the ``original`` that was given, or this process's part of it.
     """
 
     def __init__(
         self, model: Model, config: TrainConfig, processes: Processes, *, given: Any = None
     ) -> None:
-        self.model, self.config, self.processes = model, config, processes
+        self.original, self.config, self.processes = model, config, processes
+        if divides(processes):
+            if config.precision == "fp16":
+                raise ValueError('a sharded model has no precision="fp16"; choose "bf16"')
+            model = sharded(model, processes.device, processes.num_processes)
+        self.model = model
         model.to(processes.device).train()
         self.parameters = {
             turn: [p for p in parameters if p.requires_grad]
@@ -121,12 +129,24 @@ class Run:
         unite(self.model, self.processes)
         if self.average is not None:
             self.average.copy_to_model()
-        self.model.eval()
+        self.show().eval()
+
+    def show(self) -> Model:
+        """The model as it was given, with the weights of now; to be called in every process."""
+        if self.original is not self.model:
+            gather(self.model, self.original)
+        return self.original
+
+    def restored(self) -> None:
+        """Go on from the weights that were put into the model as it was given."""
+        if self.original is not self.model:
+            scatter(self.original, self.model)
 
     def weights(self) -> dict[str, Tensor]:
         """What training is for: the weights by name, averaged where an average is kept."""
         averaged = {} if self.average is None else self.average.by_name()
-        return unique_weights(self.model) | averaged
+        every = unique_weights(self.model) | averaged
+        return {name: whole(weight) for name, weight in every.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """All but ``weights`` that the next steps depend on: tensors and plain numbers by path.
@@ -141,12 +161,12 @@ class Run:
             state[f"losses/{turn}"] = torch.tensor(losses, dtype=torch.float64, device="cpu")
         for turn, optimizer in self.optimizers.items():
             for index, values in optimizer.state_dict()["state"].items():
-                state |= {f"optimizer/{turn}/{index}/{key}": v for key, v in values.items()}
+                state |= {f"optimizer/{turn}/{index}/{key}": whole(v) for key, v in values.items()}
         for kind, mine in random_state(self.processes.device).items():
             state[f"random/{kind}"] = gathered(mine, self.processes)
         if self.average is not None:
             last = zip(self.average.names, self.average.source, strict=True)
-            state |= {f"weights/{name}": p for name, p in last}
+            state |= {f"weights/{name}": whole(p) for name, p in last}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,10 +176,13 @@ class Run:
         is seeded by seed and step.
         """
         if self.average is not None:
-            self.average.copy_from_model([state[f"weights/{name}"] for name in self.average.names])
+            now = zip(self.average.names, self.average.source, strict=True)
+            self.average.copy_from_model([part(state[f"weights/{name}"], p) for name, p in now])
         for turn, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
             moments = _nested(state, f"optimizer/{turn}/")
+            for index, values in moments.items():
+                values |= {k: part(v, self.parameters[turn][index]) for k, v in values.items()}
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.step, self.begun = state["step"], state.get("begun", 0)  # not in older files
         self.history.seconds = state["seconds"]

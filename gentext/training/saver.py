@@ -41,7 +41,7 @@ class Saver:
 
     def begin(self, run: Run, *, resume: bool) -> None:
         """Save the start of ``run``, or go on from what is in the folder if asked to."""
-        checkpoint.check_rebuilds(run.model)
+        checkpoint.check_rebuilds(run.original)
         if not self.file.exists():
             self.save(run)
             return
@@ -52,7 +52,8 @@ class Saver:
             )
         header, tensors = checkpoint.read(self.file)
         self._check_same(run, header)
-        checkpoint.restore(run.model, tensors, self.file)
+        checkpoint.restore(run.original, tensors, self.file)
+        run.restored()
         state = {n[len(PREFIX) :]: t for n, t in tensors.items() if n.startswith(PREFIX)}
         run.load_state_dict({**header["training"], **state, "step": header["step"]})
         if self._is_lengthened(run.config, header) and run.config.schedule != "constant":
@@ -86,8 +87,8 @@ class Saver:
         run.kept = f"; {self.file} still holds step {run.step}"
 
     def _header(self, run: Run, *, step: int, **numbers: Any) -> dict[str, Any]:
-        header = {**checkpoint.describe(run.model), **self.notes, "step": step}
-        header["settings"] = checkpoint.settings(run.model)
+        header = {**checkpoint.describe(run.original), **self.notes, "step": step}
+        header["settings"] = checkpoint.settings(run.original)
         return {**header, "training": self._past(run) | numbers}
 
     def _past(self, run: Run) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Saver:
 
     def _check_same(self, run: Run, header: dict[str, Any]) -> None:
         """ValueError unless ``run`` would have had the same past as the one that was saved."""
-        checkpoint.check_same_settings(run.model, header, self.file)
+        checkpoint.check_same_settings(run.original, header, self.file)
         if "training" not in header:
             raise ValueError(f"{self.file} holds weights only; load it and train in a new folder")
         now, then = self._past(run), header["training"]

@@ -169,8 +169,9 @@ def _loop(
 def _show(run: Run, observers: Sequence[Observer]) -> None:
     """Call the observers so that training goes on as if they were not there."""
     with keeping_random_state(run.processes.device):
+        model = run.show()
         for observer in observers:
-            observer(run.step, run.model)
+            observer(run.step, model)
     run.model.train()
 
 

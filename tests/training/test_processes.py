@@ -166,8 +166,8 @@ def test_processes_that_cannot_train_together_are_told(accelerate_anew, monkeypa
     monkeypatch.setattr(processes, "_connected", lambda: 2)
     with pytest.raises(ValueError, match="2 processes were launched, of which accelerate knows 1"):
         surroundings(seeded(Denoiser))
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ValueError, match="does not shard models"):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ValueError, match="divides models by FSDP only"):
         surroundings(seeded(Denoiser))
 
 
