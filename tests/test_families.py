@@ -29,6 +29,7 @@ WITHOUT_DROPOUT = ("AE", "Autoencoder", "GAN")
 EXEMPT = {
     *("loss", "critic_loss", "generator_loss", "logits", "begin", "step", "read", "extend"),
     *("carry", "features", "embed", "images", "turned", "init_weights", "prior_log_prob"),
+    *("represent", "backbone"),
     *("check_tokens", "from_data", "to_data", "density", "denoiser", "sample_options", "fit_scale"),
 }
 PAIRS = [

@@ -51,11 +51,8 @@ class LoRALinear(nn.Module):
         self.rows = [(0, base.out_features)] if rows is None else [(a, b) for a, b in rows]
         if not self.rows or not all(0 <= a < b <= base.out_features for a, b in self.rows):
             raise ValueError(f"got rows={rows}; give ranges within 0 to {base.out_features}")
-        for start, end in self.rows:
-            _check_rank(rank, base.in_features, end - start)
-        alpha = rank if alpha is None else alpha
-        check_number("alpha", alpha, above=0)
-        self.base, self.scale = freeze(base), alpha / rank
+        _check_update(base, self.rows, rank, alpha)
+        self.base, self.scale = freeze(base), 1.0 if alpha is None else alpha / rank
         weight, d_in = base.weight, base.in_features
         self.A = nn.ParameterList(weight.new_empty(rank, d_in) for _ in self.rows)
         self.B = nn.ParameterList(weight.new_zeros(b - a, rank) for a, b in self.rows)
@@ -115,6 +112,8 @@ def add_lora(
     Equation: :eq:`eq-pre-lora`
     """
     found = _found(module, names)
+    for path, rows in found.items():
+        _check_update(_linear(module, path), rows, rank, alpha)
     freeze(module)
     for path, rows in found.items():
         parent, _, name = path.rpartition(".")
@@ -168,6 +167,13 @@ def best_update(delta: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     U, S, Vh = torch.linalg.svd(at_least_single(delta), full_matrices=False)
     root = S[:rank].sqrt()
     return U[:, :rank] * root, root[:, None] * Vh[:rank]
+
+
+def _check_update(base: nn.Linear, rows: list[Rows], rank: int, alpha: float | None) -> None:
+    for start, end in rows:
+        _check_rank(rank, base.in_features, end - start)
+    if alpha is not None:
+        check_number("alpha", alpha, above=0)
 
 
 def _check_rank(rank: int, *sides: int) -> None:
