@@ -13,10 +13,7 @@ from torch import Tensor
 
 from gentext.core import Model, check_counts, evaluating
 from gentext.core.signatures import keep_contract
-
-
-class Enough(Exception):
-    """Raised by an observer of ``fit``: training ends after this step, as after the last one."""
+from gentext.training.stopping import Enough
 
 
 class EarlyStopping:

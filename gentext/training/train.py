@@ -21,12 +21,11 @@ from gentext.core import Model, bare
 from gentext.core.signatures import keep_contract
 from gentext.training import batches
 from gentext.training.config import TrainConfig
-from gentext.training.early_stopping import Enough
 from gentext.training.processes import surroundings
 from gentext.training.progress import Progress
 from gentext.training.run import History, Run, keeping_random_state
 from gentext.training.saver import Saver
-from gentext.training.stopping import Stop, stopping
+from gentext.training.stopping import Enough, Stop, stopping
 
 GLANCE = 0.2  # seconds between two looks at the losses: on a GPU each look waits for the device
 

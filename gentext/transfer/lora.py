@@ -48,12 +48,13 @@ class LoRALinear(nn.Module):
         rows: Sequence[Rows] | None = None,
     ) -> None:
         super().__init__()
-        self.rows = [(0, base.out_features)] if rows is None else [(a, b) for a, b in rows]
-        if not self.rows or not all(0 <= a < b <= base.out_features for a, b in self.rows):
-            raise ValueError(f"got rows={rows}; give ranges within 0 to {base.out_features}")
+        d_in, d_out = base.in_features, base.out_features
+        self.rows = [(0, d_out)] if rows is None else [(a, b) for a, b in rows]
+        if not self.rows or not all(0 <= a < b <= d_out for a, b in self.rows):
+            raise ValueError(f"got rows={rows}; give ranges within 0 to {d_out}")
         _check_update(base, self.rows, rank, alpha)
         self.base, self.scale = freeze(base), 1.0 if alpha is None else alpha / rank
-        weight, d_in = base.weight, base.in_features
+        weight = base.weight
         self.A = nn.ParameterList(weight.new_empty(rank, d_in) for _ in self.rows)
         self.B = nn.ParameterList(weight.new_zeros(b - a, rank) for a, b in self.rows)
         for A in self.A:

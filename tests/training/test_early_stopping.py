@@ -10,8 +10,9 @@ from models_to_train import QUIET, Line, digest, regression, seeded
 
 from gentext import checkpoint
 from gentext.training.config import TrainConfig
-from gentext.training.early_stopping import EarlyStopping, Enough
+from gentext.training.early_stopping import EarlyStopping
 from gentext.training.saver import NAME
+from gentext.training.stopping import Enough
 from gentext.training.train import fit
 
 VALUES = [5.0, 4.0, 6.0, 3.0, 3.0, 7.0, float("nan"), 2.0]  # at steps 10, 20, ...
