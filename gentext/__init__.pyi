@@ -125,9 +125,21 @@ from .tokens import completion as completion
 from .tokens import tokenizer as tokenizer
 from .tokens.completion import complete as complete
 from .training import checkpoint as checkpoint
+from .training import early_stopping as early_stopping
 from .training import train as train
 from .training.config import TrainConfig as TrainConfig
+from .training.early_stopping import EarlyStopping as EarlyStopping
 from .training.run import History as History
 from .training.train import fit as fit
+from .transfer import finetuning as finetuning
+from .transfer import freezing as freezing
+from .transfer import lora as lora
+from .transfer import probe as probe
+from .transfer.finetuning import Finetuned as Finetuned
+from .transfer.freezing import freeze as freeze
+from .transfer.freezing import unfreeze as unfreeze
+from .transfer.lora import LoRALinear as LoRALinear
+from .transfer.lora import add_lora as add_lora
+from .transfer.probe import LinearProbe as LinearProbe
 
 __version__: str

@@ -227,6 +227,33 @@ FAMILIES = {
     ),
     "image GAN": of(gt.ImageGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3),
     "image GAN by layers": of(gt.ImageGAN, grey, **CODER, layers=1),
+    # transfer
+    "fine-tuned BERT": of(
+        gt.Finetuned,
+        *(tokens, labels),
+        **(DROPOUT | CLASSES),
+        encoder=of(gt.BERT, **ROWS, **DROPOUT, pad=0, mask=3),
+        pull=0.1,
+        decay=0.5,
+    ),
+    "low-rank BERT": of(
+        gt.Finetuned,
+        *(tokens, labels),
+        **CLASSES,
+        encoder=of(gt.BERT, **ROWS),
+        lora={"names": ["q", "v"], "rank": 2},
+        pool="first",
+    ),
+    "fine-tuned VAE": of(
+        gt.Finetuned, grey, labels, **CLASSES, encoder=of(gt.VAE, **CODER, **LOGISTIC)
+    ),
+    "probed classifier": of(
+        gt.Finetuned,
+        *(grey, labels),
+        **CLASSES,
+        encoder=of(gt.Classifier, **SORTED, **DROPOUT),
+        frozen=True,
+    ),
     # evaluation
     "classifier": of(gt.Classifier, grey, labels, **SORTED, **DROPOUT),
     "mirroring classifier": of(gt.Classifier, grey, labels, **SORTED, mirror=True),

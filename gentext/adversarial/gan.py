@@ -154,15 +154,27 @@ class GAN(Model):
 
     def encode(self, x: Batch) -> Flat:
         """The features of examples that the critic's last layer sees: (n, features)."""
+        with evaluating(self.critic):  # so that the estimates of spectral norms stay as they are
+            return self.represent(x)
+
+    def represent(self, x: Batch) -> Flat:
+        """The same in the mode that the model is in."""
         self._check_values(x)
-        features: Any = getattr(self.critic, "features", None)
+        return self._features()(as_weights(self._inner(x), self.critic))
+
+    def backbone(self) -> list[nn.Module]:
+        """The critic without its last layer."""
+        features = self._features()
+        return [features if isinstance(features, nn.Module) else self.critic]
+
+    def _features(self) -> Any:
+        features = getattr(self.critic, "features", None)
         if features is None:
             raise ValueError(
                 f"a {type(self.critic).__name__} as critic has no features(x) to encode with; give "
                 "it that method, or use score"
             )
-        with evaluating(self.critic):  # so that the estimates of spectral norms stay as they are
-            return features(as_weights(self._inner(x), self.critic))
+        return features
 
     def score(self, x: Batch, y: Labels | None = None) -> PerExample:
         """The critic's value of each example, (n,)."""

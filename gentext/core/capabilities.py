@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gentext.core.shapes import Batch, Labels, PerExample, Scalar, Tokens
 from gentext.core.signatures import keep_contract
@@ -69,6 +69,32 @@ class Encodes(Protocol):
 
     def encode(self, x: Batch) -> Any:
         """Codes, or a distribution over codes."""
+
+
+@runtime_checkable
+class Represents(Protocol):
+    """Has features of examples that can be trained further, with a head of another task on them."""
+
+    def represent(self, x: Batch) -> Tensor:
+        """Features, with gradients and in the mode that the model is in."""
+
+    def backbone(self) -> Sequence[nn.Module]:
+        """All that ``represent`` goes through, the part nearest to the examples first."""
+
+
+@runtime_checkable
+class OfShape(Protocol):
+    """Is built for examples of one shape."""
+
+    shape: tuple[int, ...]
+
+
+@runtime_checkable
+class OfTokens(Protocol):
+    """Reads rows of tokens, of which ``pad``, where there is one, only fills them up."""
+
+    vocab_size: int
+    pad: int | None
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class Model(nn.Module):
         """The losses to minimise in turn and the parameters of each; most models have one."""
         return {"loss": self.parameters()}
 
+    def rates(self) -> Mapping[nn.Parameter, float]:
+        """Parameters that learn at a multiple of the common rate; the others have a factor of 1."""
+        return {}
+
     def due(self, turn: str, step: int) -> bool:
         """Whether ``turn`` is taken in ``step``, counted from 0; most models take all in each."""
         return True
@@ -57,8 +61,12 @@ class Model(nn.Module):
     def check(self, *batch: Tensor) -> None:
         """Raise ValueError where data do not fit the model; training asks once, before it begins.
 
-        Of data in memory it asks for all, of a stream for the first batch.
+        Of data in memory it asks for all, of a stream for the first batch (by ``check_batch``).
         """
+
+    def check_batch(self, *batch: Tensor) -> None:
+        """The same of one batch among others, which need not show all that there is."""
+        self.check(*batch)
 
     def forward(self, *batch: Tensor, turn: str = "loss") -> Tensor:
         """The loss named ``turn`` on a batch."""

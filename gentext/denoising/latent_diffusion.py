@@ -14,7 +14,6 @@ Source: Rombach et al., CVPR 2022; Vahdat et al., NeurIPS 2021.
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -42,7 +41,7 @@ from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.schedule import Schedule
 from gentext.latent.vae import VAE
 from gentext.sequences.vqvae import VQVAE
-from gentext.training.checkpoint import public_name
+from gentext.training.parts import built, described
 
 JITTER = 0.1  # standard deviation of q(z | x) of a VQ-VAE, whose encoder gives one code only
 ENCODED_AT_ONCE = 256  # examples
@@ -300,27 +299,6 @@ def latent_shape(autoencoder: Model) -> tuple[int, ...]:
         f"got a {type(autoencoder).__name__} as autoencoder: give a VAE without labels, an "
         "ImageVAE or a VQVAE"
     )
-
-
-def described(model: Model) -> Any:
-    """Public name and arguments of a model, for a checkpoint; the model itself if it has no name.
-
-    ``built`` makes an untrained one of it.
-    """
-    name = public_name(type(model))
-    return model if name is None else {"class": name, **model.arguments}
-
-
-def built(model: Model | dict[str, Any]) -> Model:
-    """A model that is there already, or a new one by what ``described`` says."""
-    if isinstance(model, Model):
-        return model
-    gentext = importlib.import_module("gentext")
-    name = model.get("class") if isinstance(model, dict) else None
-    kind = getattr(gentext, str(name)) if name in gentext.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, Model) and kind is not Model):
-        raise ValueError(f"got {model!r}; give a model, or a dict whose class is one of gentext")
-    return kind(**{key: value for key, value in model.items() if key != "class"})
 
 
 def _check_prior(diffusion: Any, latents: tuple[int, ...]) -> None:

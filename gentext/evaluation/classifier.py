@@ -99,16 +99,20 @@ class Classifier(ImageClassifier):
     @in_evaluation
     def encode(self, x: Batch) -> Flat:
         """What the last layer sees of images: (n, features)."""
-        return self._encode(x)
+        return self.represent(x)
 
-    def _encode(self, x: Batch) -> Flat:
+    def represent(self, x: Batch) -> Flat:
         """The same in the mode that the model is in."""
         check_examples(x, self.shape, 0.0, 1.0)
         return self.features(as_weights(x, self.features))
 
+    def backbone(self) -> list[nn.Module]:
+        """All layers but the last."""
+        return [self.features]
+
     def logits(self, x: Batch) -> Float[Tensor, "n classes"]:
         """log p(y | x) of every class but for a constant of each image."""
-        return at_least_single(self.last(self._encode(x)))
+        return at_least_single(self.last(self.represent(x)))
 
     def loss(self, x: Batch, y: Labels) -> Scalar:
         """−log p(y | x), the mean over the batch, in nats."""

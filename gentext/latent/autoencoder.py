@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from gentext.core import (
@@ -161,8 +161,16 @@ class Autoencoder(Model):
     @in_evaluation
     def encode(self, x: Batch) -> Codes:
         """Codes f(x) of shape (n, latent)."""
+        return self.represent(x)
+
+    def represent(self, x: Batch) -> Codes:
+        """The same codes, in the mode that the model is in."""
         self.check(x)
         return self.encoder(as_weights(x, self.encoder))
+
+    def backbone(self) -> list[nn.Module]:
+        """The encoder."""
+        return [self.encoder]
 
     @in_evaluation
     def decode(self, z: Codes) -> Batch:
@@ -176,9 +184,7 @@ class Autoencoder(Model):
 
     def _reconstruct(self, x: Batch) -> Batch:
         """The same in the mode that the model is in."""
-        self.check(x)
-        z = self.encoder(as_weights(x, self.encoder))
-        return at_least_single(self.decoder(z)).squeeze(1)
+        return at_least_single(self.decoder(self.represent(x))).squeeze(1)
 
     def loss(self, x: Batch) -> Scalar:
         """The mean over the batch of ‖x − g(f(x))‖², summed over the values of an example.

@@ -81,10 +81,8 @@ class VAE(Model):
         check_number("beta", beta, least=0)
         if classes and not isinstance(net, str):
             raise ValueError("a model with labels builds its networks: give net by name")
-        self.shape, self.latent, self.classes = check_shape(shape), latent, classes
-        self.beta = beta
-        self.prior = StandardNormal(latent)
-        self.posterior = DiagonalNormal()
+        self.shape, self.latent, self.classes, self.beta = check_shape(shape), latent, classes, beta
+        self.prior, self.posterior = StandardNormal(latent), DiagonalNormal()
         self.likelihood = make_likelihood(likelihood, self.shape, levels=levels, scale=scale)
         if isinstance(net, str):
             kind: dict[str, Any] = {"hidden": hidden, "net": net}
@@ -104,6 +102,14 @@ class VAE(Model):
         check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
         x = as_weights(x, self.encoder)
         return self.posterior(self.encoder(x, *self._one_hot(y, x)))
+
+    def represent(self, x: Batch) -> Codes:
+        """The means of q(z | x), in the mode that the model is in."""
+        return self._encode(x, None).mean
+
+    def backbone(self) -> list[nn.Module]:
+        """The encoder."""
+        return [self.encoder]
 
     @in_evaluation
     def decode(self, z: Codes, y: Labels | None = None) -> Independent:
@@ -136,8 +142,7 @@ class VAE(Model):
     ) -> tuple[PerExample, PerExample]:
         q = self._encode(x, y)
         z = normal_draws(q, samples, generator)
-        reconstruction = self._log_likelihood(x, z, y).mean(0)
-        return reconstruction, kl_normal(q.base_dist.loc, q.base_dist.scale)
+        return self._log_likelihood(x, z, y).mean(0), kl_normal(q.base_dist.loc, q.base_dist.scale)
 
     def elbo(
         self,
@@ -174,9 +179,7 @@ class VAE(Model):
         check_count("k", k)
         return self._log_weights(x, y, k, generator)
 
-    def _log_weights(
-        self, x: Batch, y: Labels | None, k: int, generator: Any = None
-    ) -> Float[Tensor, "k n"]:
+    def _log_weights(self, x: Batch, y: Labels | None, k: int, generator: Any = None) -> Tensor:
         q = self._encode(x, y)
         z = normal_draws(q, k, generator)
         return self._log_likelihood(x, z, y) + self.prior().log_prob(z) - q.log_prob(z)
@@ -271,17 +274,13 @@ class VAE(Model):
             raise ValueError(NO_LABELS)
         if y is None:
             raise ValueError(f"this model needs labels y from 0 to {self.classes - 1}: give them")
-        look = at_hand(y)
-        y = check_labels(y, len(like), self.classes) if look else whole_numbers(y, "labels")
+        y = check_labels(y, len(like), self.classes) if at_hand(y) else whole_numbers(y, "labels")
         return (one_hot(y, self.classes).to(like),)
 
-    def _log_likelihood(
-        self, x: Batch, z: Float[Tensor, "k n z"], y: Labels | None = None
-    ) -> Float[Tensor, "k n"]:
-        """log p(x | z) for each of k codes of each example."""
-        k = len(z)
-        p = self._decode(z.flatten(0, 1), None if y is None else y.repeat(k))
-        return p.log_prob(x.repeat(k, *[1] * len(self.shape))).unflatten(0, (k, -1))
+    def _log_likelihood(self, x: Batch, z: Tensor, y: Labels | None = None) -> Tensor:
+        """log p(x | z), (k, n), for each of k codes, (k, n, latent), of each example."""
+        p = self._decode(z.flatten(0, 1), None if y is None else y.repeat(len(z)))
+        return p.log_prob(x.repeat(len(z), *[1] * len(self.shape))).unflatten(0, (len(z), -1))
 
 
 def importance_bound(log_w: Float[Tensor, "k n"]) -> PerExample:

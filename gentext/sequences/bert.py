@@ -95,6 +95,14 @@ class BERT(Model):
             x = block(x, mask=mask)
         return self.norm(x)
 
+    def represent(self, tokens: Tokens) -> Float[Tensor, "n t width"]:
+        """The features of every place, in the mode that the model is in."""
+        return self.encode(tokens)
+
+    def backbone(self) -> list[nn.Module]:
+        """Embeddings, blocks and the last norm."""
+        return [nn.ModuleList([self.tokens, self.positions]), *self.blocks, self.norm]
+
     def logits(self, tokens: Tokens) -> Logits:
         """Logits of the token at every place; where it is shown, they say little."""
         return F.linear(self.encode(tokens), self.tokens.weight[: self.vocab_size], self.bias)

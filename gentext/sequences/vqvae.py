@@ -217,6 +217,15 @@ class VQVAE(Model):
         """z_e of images, in single precision at least."""
         return at_least_single(self.encoder(as_weights(x, self.encoder)))
 
+    def represent(self, x: Batch) -> Tensor:
+        """z_e of images, in the mode that the model is in."""
+        check_examples(x, self.shape, self.likelihood.low, self.likelihood.high)
+        return self.features(x)
+
+    def backbone(self) -> list[nn.Module]:
+        """The encoder."""
+        return [self.encoder]
+
     @in_evaluation
     def decode(self, codes: Int[Tensor, "n *places"]) -> Independent:
         """p(x | k) of codes (n, h/4, w/4) or of rows (n, t), with event shape ``shape``."""

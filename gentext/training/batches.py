@@ -118,7 +118,7 @@ def training_source(data: Any, model: Model) -> Source:
         if first is not None:
             batch = as_batch(first)
             _check_precision(batch, model, "the batches")
-            model.check(*batch)
+            model.check_batch(*batch)
     return source
 
 

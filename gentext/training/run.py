@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gentext.core import Model
+from gentext.core import Model, check_number
 from gentext.core.signatures import keep_contract
 from gentext.core.wrapped import SPREAD
 from gentext.training import batches
@@ -71,7 +71,8 @@ class Run:
                     f"the {turn} is due in none of {config.steps} steps; train for more of them"
                 )
         self.wrapped = _loss_of(model, given, processes, config)
-        self.optimizers = {turn: _adamw(ps, config) for turn, ps in self.parameters.items()}
+        rates = model.rates()
+        self.optimizers = {turn: _adamw(ps, rates, config) for turn, ps in self.parameters.items()}
         scaled = config.precision == "fp16"
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=scaled)
         self.average = None if config.ema is None else Average(model, config.ema)
@@ -87,7 +88,8 @@ class Run:
         for turn, optimizer in self.optimizers.items():
             if not self.model.due(turn, self.step):
                 continue
-            optimizer.param_groups[0]["lr"] = rate
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate"]
             optimizer.zero_grad()
             with self._autocast():
                 loss = self.wrapped(*batch, turn=turn)
@@ -181,8 +183,9 @@ class Run:
         for turn, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
             moments = _nested(state, f"optimizer/{turn}/")
+            ordered = [p for group in optimizer.param_groups for p in group["params"]]
             for index, values in moments.items():
-                values |= {k: part(v, self.parameters[turn][index]) for k, v in values.items()}
+                values |= {key: part(v, ordered[index]) for key, v in values.items()}
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.step, self.begun = state["step"], state.get("begun", 0)  # not in older files
         self.history.seconds = state["seconds"]
@@ -263,12 +266,20 @@ def _loss_of(
     return torch.compile(wrapped) if config.compile else wrapped
 
 
-def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+def _adamw(
+    parameters: list[nn.Parameter], rates: Mapping[nn.Parameter, float], config: TrainConfig
+) -> torch.optim.AdamW:
+    """AdamW with one group of parameters for each multiple of the common learning rate."""
     if not parameters:
         raise ValueError("the model has no parameters to train; set requires_grad on some")
+    groups: dict[float, list[nn.Parameter]] = {}
+    for p in parameters:
+        groups.setdefault(rates.get(p, 1.0), []).append(p)
+    for rate in groups:
+        check_number("rate", rate, least=0)
     make = functools.partial(
         torch.optim.AdamW,
-        parameters,
+        [{"params": group, "rate": rate} for rate, group in groups.items()],
         lr=config.lr,
         betas=(config.betas[0], config.betas[1]),
         weight_decay=config.weight_decay,

@@ -1,4 +1,4 @@
-"""A first Ctrl-C waits for the end of the step, so that nothing is left half done."""
+"""What ends a training early: an observer, or Ctrl-C, which waits for the end of the step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of the second only where it was made a Ctrl-C
+
+
+class Enough(Exception):
+    """Raised by an observer of ``fit``: training ends after this step, as after the last one."""
 
 
 class Stop:

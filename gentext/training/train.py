@@ -25,7 +25,7 @@ from gentext.training.processes import surroundings
 from gentext.training.progress import Progress
 from gentext.training.run import History, Run, keeping_random_state
 from gentext.training.saver import Saver
-from gentext.training.stopping import Stop, stopping
+from gentext.training.stopping import Enough, Stop, stopping
 
 GLANCE = 0.2  # seconds between two looks at the losses: on a GPU each look waits for the device
 
@@ -58,7 +58,7 @@ def fit(
             beginning; a cosine that has ended begins anew for the steps added, warm-up and all.
         recipe: name of the experiment, kept in the checkpoint.
         observers: functions (step, model) called after every step; what they draw at random does
-            not change the training.
+            not change the training. One that raises ``Enough``, such as ``EarlyStopping``, ends it.
         progress: show how far it is, None where somebody watches: in a terminal or notebook.
 
     Raises ValueError for a model, data or a folder that cannot be used, and FloatingPointError when
@@ -149,9 +149,8 @@ def _loop(
             batch = next(stream)
             run.advance(batch)
             items += len(batch[0]) * run.processes.num_processes
-            if observers:
-                _show(run, observers)
-            saving = run.step % run.config.save_every == 0 or run.step == steps
+            enough = _show(run, observers) if observers else False
+            saving = run.step % run.config.save_every == 0 or run.step == steps or enough
             saving = saving or (saver is not None and saver.is_late(run))
             elapsed = time.perf_counter() - glanced
             if elapsed > GLANCE or saving:
@@ -164,15 +163,22 @@ def _loop(
                 saver.save(run)
             if stop.asked:
                 raise KeyboardInterrupt
+            if enough:
+                break
 
 
-def _show(run: Run, observers: Sequence[Observer]) -> None:
-    """Call the observers so that training goes on as if they were not there."""
+def _show(run: Run, observers: Sequence[Observer]) -> bool:
+    """Call the observers so that training goes on as if they were not there, or had enough."""
+    enough = False
     with keeping_random_state(run.processes.device):
         model = run.show()
         for observer in observers:
-            observer(run.step, model)
+            try:
+                observer(run.step, model)
+            except Enough:
+                enough = True
     run.model.train()
+    return enough
 
 
 keep_contract(globals())

@@ -11,17 +11,29 @@ PROTOCOLS = {
     "Density": ("log_prob",),
     "Bound": ("elbo",),
     "Encodes": ("encode",),
+    "Represents": ("represent", "backbone"),
+    "OfShape": ("shape",),
+    "OfTokens": ("vocab_size", "pad"),
     "Generates": ("generate", "vocab_size"),
     "Translates": ("translate",),
     "Classifies": ("accuracy", "classes"),
     "PseudoDensity": ("pseudo_log_prob",),
 }
 MODELS = {
-    "VAE": (lambda: gt.VAE(shape=(2,), latent=1), "Samples Bound Encodes"),
+    "VAE": (lambda: gt.VAE(shape=(2,), latent=1), "Samples Bound Encodes Represents OfShape"),
     "RealNVP": (lambda: gt.RealNVP(features=2), "Samples Density Encodes"),
-    "RecurrentLM": (lambda: gt.RecurrentLM(vocab_size=5, hidden=2), "Samples Density Generates"),
-    "BERT": (lambda: gt.BERT(vocab_size=6, context=4, width=4, heads=1), "Encodes PseudoDensity"),
-    "Classifier": (lambda: gt.Classifier(shape=(1, 8, 8), classes=2), "Encodes Classifies"),
+    "RecurrentLM": (
+        lambda: gt.RecurrentLM(vocab_size=5, hidden=2),
+        "Samples Density Generates OfTokens",
+    ),
+    "BERT": (
+        lambda: gt.BERT(vocab_size=6, context=4, width=4, heads=1),
+        "Encodes Represents PseudoDensity OfTokens",
+    ),
+    "Classifier": (
+        lambda: gt.Classifier(shape=(1, 8, 8), classes=2),
+        "Encodes Represents Classifies OfShape",
+    ),
 }
 
 

@@ -37,6 +37,16 @@ from tests.sweep.valid import (
     wholes,
 )
 
+LABELS_OF_BOTH = torch.tensor([0, 1, 0, 1])
+
+
+def _looked() -> Any:
+    """An observer that has looked at a model."""
+    stop = attribute("EarlyStopping").make()(lambda model: 0.0, every=1)
+    stop(1, made("vae.VAE").make())
+    return stop
+
+
 SENTENCES = torch.tensor([[3, 4, 2, 0, 0, 0]] * 4)
 
 # fmt: off
@@ -221,6 +231,17 @@ LATER: dict[str, dict[str, Any]] = {
     "run.History": row(losses={"loss": [1.0]}),
     "train": row(model=made("vae.VAE", shape=(1, 4, 4), classes=2, likelihood="normal"),
         data=Fresh(_tiny_data), progress=False, config=call("TrainConfig", steps=1, batch_size=4)),
+    "early_stopping": row(measure=lambda model: 0.0, model=made("vae.VAE"), step=100),
+    "early_stopping.EarlyStopping.restore": row(self=Fresh(_looked)),
+    "finetuning": row(encoder=made("vae.VAE"), classes=2, x=VAE["x"], y=LABELS, codes=X, w=T4,
+        w_0=T4 / 2, pull=0.1, modules=Fresh(lambda: [nn.Linear(3, 2), nn.Linear(2, 2)]),
+        decay=0.5),
+    "freezing": row(module=Fresh(lambda: nn.Linear(3, 3))),
+    "lora": row(module=made("transformer.TransformerBlock"), names=["q", "v"], rank=2,
+        base=Fresh(lambda: nn.Linear(3, 4)), x=X, delta=P2),
+    "lora.best_update": row(rank=1),
+    "probe": row(mean=floats(3), std=floats(3), weight=floats(2, 3), bias=floats(2), penalty=1.0,
+        y=LABELS_OF_BOTH, validation=(X, LABELS_OF_BOTH), classes=2, penalties=(1.0, 0.1)),
     "zoo": row(name="nsf_moons", data="digits", path=Fresh(lambda:
         attribute("zoo.path").make()("nsf_moons"))),
     "zoo.tokenizer": row(name="gpt_poems"),

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -252,3 +253,42 @@ def test_draws_inside_leave_the_generators_as_they_were(error):
 
 def test_the_loss_of_a_history_is_that_of_the_first_turn():
     assert History({"first": [1.0], "second": [2.0]}).loss == [1.0]
+
+
+class Slowed(Line):
+    """The bias learns at a third of the rate."""
+
+    def rates(self):
+        return {self.map.bias: 1 / 3}
+
+
+def test_parameters_may_learn_at_multiples_of_the_rate(tmp_path):
+    """Against AdamW by hand, with warm-up; and resumed to the bit."""
+    config = TrainConfig(steps=6, lr=0.03, warmup=4, batch_size=90, weight_decay=0.1, save_every=3)
+    x, y = regression()
+    model, by_hand, resumed = (seeded(Slowed).double() for _ in range(3))
+    fit(model, (x, y), config, **QUIET)
+    optimizers = [
+        torch.optim.AdamW([p], lr=0.0, weight_decay=0.1) for p in by_hand.map.parameters()
+    ]
+    for step in range(6):
+        loss = by_hand.loss(x, y)
+        for optimizer, factor in zip(optimizers, (1.0, 1 / 3), strict=True):
+            optimizer.param_groups[0]["lr"] = 0.03 * min(1.0, (step + 1) / 4) * factor
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    fit(resumed, (x, y), replace(config, steps=3), out=tmp_path, **QUIET)
+    again = seeded(Slowed).double()
+    fit(again, (x, y), config, out=tmp_path, resume=True, **QUIET)
+    assert digest(again) == digest(model)
+
+
+def test_a_rate_below_zero_is_refused():
+    model = Line().double()
+    model.rates = lambda: {model.map.bias: -1.0}
+    with pytest.raises(ValueError, match="rate must be at least 0"):
+        fit(model, regression(), TrainConfig(steps=1), **QUIET)
