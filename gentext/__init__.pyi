@@ -10,9 +10,11 @@ from .adversarial import gan as gan
 from .adversarial import gan_nets as gan_nets
 from .adversarial import objectives as objectives
 from .adversarial import players as players
+from .adversarial import semi_supervised_gan as semi_supervised_gan
 from .adversarial import spectral as spectral
 from .adversarial.gan import GAN as GAN
 from .adversarial.gan import ImageGAN as ImageGAN
+from .adversarial.semi_supervised_gan import SemiSupervisedGAN as SemiSupervisedGAN
 from .core import Bound as Bound
 from .core import Density as Density
 from .core import Encodes as Encodes
@@ -100,6 +102,7 @@ from .sequences import gpt2_weights as gpt2_weights
 from .sequences import gumbel as gumbel
 from .sequences import made as made
 from .sequences import ngram as ngram
+from .sequences import patches as patches
 from .sequences import pixel_likelihoods as pixel_likelihoods
 from .sequences import pixelcnn as pixelcnn
 from .sequences import recurrent as recurrent
@@ -129,5 +132,9 @@ from .training import train as train
 from .training.config import TrainConfig as TrainConfig
 from .training.run import History as History
 from .training.train import fit as fit
+from .transfer import masked_autoencoder as masked_autoencoder
+from .transfer import pretraining as pretraining
+from .transfer.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
+from .transfer.pretraining import Contrastive as Contrastive
 
 __version__: str
