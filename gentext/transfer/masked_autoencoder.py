@@ -33,18 +33,13 @@ from gentext.core import (
 )
 from gentext.core.shapes import Batch, Flat, Scalar
 from gentext.core.signatures import keep_contract
-from gentext.sequences.patches import (
-    Patches,
-    check_patches,
-    patchify,
-    plane_positions,
-    unpatchify,
-)
+from gentext.sequences.patches import check_patches, patchify, plane_positions, unpatchify
 from gentext.sequences.transformer import TransformerBlock
 
 GREY = 0.5  # of what is hidden, in pictures
 START = 0.02  # standard deviation of the mask token at the start
-Places = Int[Tensor, "n places"]
+Patches = Float[Tensor, "n _ values"]
+Places = Int[Tensor, "n _"]
 
 
 class MaskedAutoencoder(Model):

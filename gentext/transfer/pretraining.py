@@ -42,7 +42,7 @@ VIEWS = {"shift": 0.1, "scale": 0.15, "turn": 0.2, "brightness": 0.3, "noise": 0
 MOST = {"shift": 1.0, "scale": 0.9, "turn": math.pi, "brightness": 1.0, "noise": 10.0, "erase": 1.0}
 
 
-def info_nce(scores: Float[Tensor, "*batches n n"]) -> Scalar:
+def info_nce(scores: Float[Tensor, "*batches n candidates"]) -> Scalar:
     """L = −mean log (exp f_ii / Σ_j exp f_ij) of critic values f_ij of x_i and y_j, in nats.
 
     The pairs are on the diagonal; each x_i has n candidates, those of its own batch.
@@ -58,7 +58,7 @@ def info_nce(scores: Float[Tensor, "*batches n n"]) -> Scalar:
     return (scores.logsumexp(-1) - scores.diagonal(dim1=-2, dim2=-1)).mean()
 
 
-def info_nce_bound(scores: Float[Tensor, "*batches n n"]) -> Scalar:
+def info_nce_bound(scores: Float[Tensor, "*batches n candidates"]) -> Scalar:
     """log N − L in nats, whose mean over batches is at most I(X; Y), and which is at most log N.
 
     For N → ∞ it reaches I(X; Y) for the critic log p(y | x)/p(y), or one that differs from it by a
