@@ -28,7 +28,17 @@ WITHOUT_DROPOUT = ("AE", "Autoencoder", "GAN")
 # In the mode that the model is in, for losses are made of them; or nothing of a network.
 EXEMPT = {
     *("loss", "critic_loss", "generator_loss", "logits", "begin", "step", "read", "extend"),
-    *("carry", "features", "embed", "images", "turned", "init_weights", "prior_log_prob"),
+    *(
+        "carry",
+        "features",
+        "embed",
+        "images",
+        "turned",
+        "represent",
+        "backbone",
+        "init_weights",
+        "prior_log_prob",
+    ),
     *("check_tokens", "from_data", "to_data", "density", "denoiser", "sample_options", "fit_scale"),
 }
 PAIRS = [
@@ -53,7 +63,8 @@ def _unchecked() -> Iterator[None]:
 def tiny(name: str) -> Any:
     """The model of this name, in training mode, after a while of training."""
     model = FIRST[name].model()
-    return moved(disturbed(model) if name.endswith(WITHOUT_DROPOUT) else model)
+    without = name.endswith(WITHOUT_DROPOUT) and "dropout" not in FIRST[name].given
+    return moved(disturbed(model) if without else model)
 
 
 def disturbed(model: Any) -> Any:
