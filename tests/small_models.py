@@ -228,10 +228,10 @@ FAMILIES = {
     "image GAN": of(gt.ImageGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3),
     "image GAN by layers": of(gt.ImageGAN, grey, **CODER, layers=1),
     "semi-supervised GAN": of(
-        gt.SemiSupervisedGAN, grey, some_labels, **IMAGE, **CLASSES, **DCGAN, latent=3
+        gt.SemiSupervisedGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3
     ),
     "semi-supervised GAN by layers": of(
-        *(gt.SemiSupervisedGAN, grey, labels),
+        *(gt.SemiSupervisedGAN, grey, some_labels),
         **{**CODER, **CLASSES, "generator_loss": "non-saturating", "layers": 1},
     ),
     # transfer

@@ -105,6 +105,8 @@ def arguments(model: Any, method: str, x: Tensor, *rest: Tensor) -> dict[str, An
         known["y"] = None if known["y"] is None else known["y"][:3]
     if isinstance(model, gt.GAN):
         known |= dict.fromkeys(("z", "a", "b"), torch.randn(6, model.latent))
+        if not model.told and method in ("decode", "sample", "interpolate"):
+            known["y"] = None
     elif method == "decode":
         more = {"steps": 3} if isinstance(model, SOLVING) else {}
         z = copy.deepcopy(model).eval().encode(x, *rest[: "y" in names(model.encode)], **more)

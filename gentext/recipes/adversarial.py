@@ -57,7 +57,7 @@ def semi_supervised_gan_digits(budget: str | None = None) -> Experiment:
     model = SemiSupervisedGAN(
         shape=(1, 8, 8), classes=10, generator="dcgan", critic="dcgan", channels=32
     )
-    config = config_for(budget, 200, 3000, batch_size=128, lr=1e-3, betas=(0.5, 0.9))
+    config = config_for(budget, 200, 1500, batch_size=128, lr=1e-3, betas=(0.5, 0.9))
     return model, few_labels(data.load("digits"), 10), config
 
 

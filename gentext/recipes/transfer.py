@@ -17,6 +17,6 @@ def contrastive_digits(budget: str | None = None) -> Experiment:
 
 def masked_autoencoder_digits(budget: str | None = None) -> Experiment:
     """A masked autoencoder of patches of 2x2 on the 8x8 digits."""
-    model = MaskedAutoencoder(shape=(1, 8, 8), rate=0.5, layers=2)
-    config = config_for(budget, 150, 3000, batch_size=128, lr=2e-3, weight_decay=0.05)
+    model = MaskedAutoencoder(shape=(1, 8, 8))
+    config = config_for(budget, 100, 1800, batch_size=128, lr=2e-3)
     return model, data.load("digits").without_labels(), config

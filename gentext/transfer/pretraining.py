@@ -191,12 +191,18 @@ def _moved(
     x: Batch, shift: float, scale: float, turn: float, generator: torch.Generator | None
 ) -> Batch:
     """The images scaled, turned and shifted, with bilinear interpolation."""
-    u, v, zoom, angle = _signed(x, 4, generator)
-    cos, sin = ((f(turn * angle) / (1 + scale * zoom)) for f in (torch.cos, torch.sin))
+    u, v, zoom, angle = _signed(x, 4, generator)[..., None, None]
+    cos, sin = (f(turn * angle) / (1 + scale * zoom) for f in (torch.cos, torch.sin))
+    rows, columns = (2 * _places(side, x) - 1 for side in x.shape[-2:])
     # where in the image, whose sides run from −1 to 1, each value of the view is taken from
-    rows = [torch.stack([cos, -sin, 2 * shift * u], 1), torch.stack([sin, cos, 2 * shift * v], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    across = cos * columns - sin * rows[:, None] + 2 * shift * u
+    down = sin * columns + cos * rows[:, None] + 2 * shift * v
+    return F.grid_sample(x, torch.stack([across, down], -1), align_corners=False)
+
+
+def _places(side: int, like: Tensor) -> Float[Tensor, "side"]:
+    """The middles of the values along a side, which runs from 0 to 1."""
+    return (torch.arange(side, device=like.device, dtype=like.dtype) + 0.5) / side
 
 
 def _erased(x: Batch, erase: float, generator: torch.Generator | None) -> Batch:
@@ -204,7 +210,7 @@ def _erased(x: Batch, erase: float, generator: torch.Generator | None) -> Batch:
     starts = (_signed(x, 2, generator) + 1) / 2 * (1 - erase)
     inside = []
     for start, side in zip(starts, x.shape[-2:], strict=True):
-        place = (torch.arange(side, device=x.device, dtype=x.dtype) + 0.5) / side
+        place = _places(side, x)
         inside.append((place >= start[:, None]) & (place < start[:, None] + erase))
     rows, columns = inside
     return torch.where(rows[:, None, :, None] & columns[:, None, None, :], 0, x)
