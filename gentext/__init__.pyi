@@ -10,9 +10,11 @@ from .adversarial import gan as gan
 from .adversarial import gan_nets as gan_nets
 from .adversarial import objectives as objectives
 from .adversarial import players as players
+from .adversarial import semi_supervised_gan as semi_supervised_gan
 from .adversarial import spectral as spectral
 from .adversarial.gan import GAN as GAN
 from .adversarial.gan import ImageGAN as ImageGAN
+from .adversarial.semi_supervised_gan import SemiSupervisedGAN as SemiSupervisedGAN
 from .core import Bound as Bound
 from .core import Density as Density
 from .core import Encodes as Encodes
@@ -100,6 +102,7 @@ from .sequences import gpt2_weights as gpt2_weights
 from .sequences import gumbel as gumbel
 from .sequences import made as made
 from .sequences import ngram as ngram
+from .sequences import patches as patches
 from .sequences import pixel_likelihoods as pixel_likelihoods
 from .sequences import pixelcnn as pixelcnn
 from .sequences import recurrent as recurrent
@@ -134,12 +137,16 @@ from .training.train import fit as fit
 from .transfer import finetuning as finetuning
 from .transfer import freezing as freezing
 from .transfer import lora as lora
+from .transfer import masked_autoencoder as masked_autoencoder
+from .transfer import pretraining as pretraining
 from .transfer import probe as probe
 from .transfer.finetuning import Finetuned as Finetuned
 from .transfer.freezing import freeze as freeze
 from .transfer.freezing import unfreeze as unfreeze
 from .transfer.lora import LoRALinear as LoRALinear
 from .transfer.lora import add_lora as add_lora
+from .transfer.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder
+from .transfer.pretraining import Contrastive as Contrastive
 from .transfer.probe import LinearProbe as LinearProbe
 
 __version__: str

@@ -227,6 +227,13 @@ FAMILIES = {
     ),
     "image GAN": of(gt.ImageGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3),
     "image GAN by layers": of(gt.ImageGAN, grey, **CODER, layers=1),
+    "semi-supervised GAN": of(
+        gt.SemiSupervisedGAN, grey, labels, **IMAGE, **CLASSES, **DCGAN, latent=3
+    ),
+    "semi-supervised GAN by layers": of(
+        *(gt.SemiSupervisedGAN, grey, some_labels),
+        **{**CODER, **CLASSES, "generator_loss": "non-saturating", "layers": 1},
+    ),
     # transfer
     "fine-tuned BERT": of(
         gt.Finetuned,
@@ -253,6 +260,13 @@ FAMILIES = {
         **CLASSES,
         encoder=of(gt.Classifier, **SORTED, **DROPOUT),
         frozen=True,
+    ),
+    "contrastive": of(gt.Contrastive, grey, **IMAGE, **DROPOUT, channels=8, features=8),
+    "contrastive with other views": of(
+        gt.Contrastive, grey, **IMAGE, channels=8, features=8, views={"shift": 0.2, "noise": 0.1}
+    ),
+    "masked autoencoder": of(
+        gt.MaskedAutoencoder, grey, **IMAGE, **DROPOUT, width=16, layers=1, heads=2
     ),
     # evaluation
     "classifier": of(gt.Classifier, grey, labels, **SORTED, **DROPOUT),

@@ -54,7 +54,8 @@ def _unchecked() -> Iterator[None]:
 def tiny(name: str) -> Any:
     """The model of this name, in training mode, after a while of training."""
     model = FIRST[name].model()
-    return moved(disturbed(model) if name.endswith(WITHOUT_DROPOUT) else model)
+    without = name.endswith(WITHOUT_DROPOUT) and "dropout" not in FIRST[name].given
+    return moved(disturbed(model) if without else model)
 
 
 def disturbed(model: Any) -> Any:
@@ -95,6 +96,8 @@ def arguments(model: Any, method: str, x: Tensor, *rest: Tensor) -> dict[str, An
         known["y"] = None if known["y"] is None else known["y"][:3]
     if isinstance(model, gt.GAN):
         known |= dict.fromkeys(("z", "a", "b"), torch.randn(6, model.latent))
+        if not model.told and method in ("decode", "sample", "interpolate"):
+            known["y"] = None
     elif method == "decode":
         more = {"steps": 3} if isinstance(model, SOLVING) else {}
         z = copy.deepcopy(model).eval().encode(x, *rest[: "y" in names(model.encode)], **more)

@@ -80,7 +80,7 @@ class GAN(Model):
         check_counts(latent=latent, critic_steps=critic_steps)
         check_count("classes", classes, 0)
         self.shape, self.latent, self.classes = check_shape(shape), latent, classes
-        self.critic_steps = critic_steps
+        self.told, self.critic_steps = classes, critic_steps  # how many classes both players know
         given = self.objective.penalties if penalties is None else penalties
         self.penalties = checked_penalties(given)
         if isinstance(critic, str):
@@ -189,7 +189,7 @@ class GAN(Model):
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise ValueError(f"got codes {tuple(z.shape)}; this model needs (n, {self.latent})")
         labels = _whole(if_given(y))
-        _check_given(labels, len(z), self.classes)
+        _check_given(labels, len(z), self.told)
         return self._outer(at_least_single(self._generated(z, *labels)))
 
     def sample(
@@ -208,8 +208,8 @@ class GAN(Model):
         check_number("temperature", temperature, least=0)
         like = next(self.generator.parameters())
         z = temperature * self._codes(n, like, generator)
-        if y is None and self.classes:
-            y = torch.randint(self.classes, (n,), device=like.device, **drawn_by(generator))
+        if y is None and self.told:
+            y = torch.randint(self.told, (n,), device=like.device, **drawn_by(generator))
         with torch.no_grad():
             return self.decode(z, y)
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,54 +25,9 @@ from gentext.core.shapes import Batch
 from gentext.core.signatures import keep_contract
 from gentext.denoising.conditions import Conditioning, Text
 from gentext.nn.nets import zeros
-from gentext.sequences.attention import MultiHeadAttention, sinusoidal_positions
+from gentext.sequences.attention import MultiHeadAttention
+from gentext.sequences.patches import check_patches, patchify, plane_positions, unpatchify
 from gentext.sequences.transformer import FeedForward
-
-Patches = Float[Tensor, "n places values"]
-
-
-def patchify(x: Float[Tensor, "n c h w"], p: int) -> Patches:
-    """Images as rows of hw/p² patches, line by line, each of its c p² numbers.
-
-    A linear map of them is a convolution of kernel and stride p. Attention among N patches
-    multiplies 2 N² d pairs of numbers for features of size d: half the side is 16 times the cost.
-
-    Equation: :eq:`eq-ldm-patch`
-    """
-    n, c, h, w = x.shape
-    if p < 1 or h % p or w % p:
-        raise ValueError(
-            f"got images of {h} x {w} and patches of side {p}; it must divide both: choose another "
-            "patch or pad the images"
-        )
-    tiles = x.reshape(n, c, h // p, p, w // p, p)
-    return tiles.permute(0, 2, 4, 1, 3, 5).reshape(n, h // p * (w // p), c * p * p)
-
-
-def unpatchify(patches: Patches, shape: Sequence[int], p: int) -> Float[Tensor, "n c h w"]:
-    """The images of ``shape`` (c, h, w) that ``patchify`` made the patches of.
-
-    Equation: :eq:`eq-ldm-patch`
-    """
-    c, h, w = shape
-    if patches.shape[1:] != (h // p * (w // p), c * p * p):
-        raise ValueError(
-            f"got patches {tuple(patches.shape)}; images of {tuple(shape)} have "
-            f"(n, {h // p * (w // p)}, {c * p * p}) with side {p}"
-        )
-    tiles = patches.reshape(-1, h // p, w // p, c, p, p)
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
-
-
-def plane_positions(h: int, w: int, width: int) -> Float[Tensor, "places width"]:
-    """Codes of the h w places of a plane, line by line: half of the row, half of the column."""
-    if width % 4:
-        raise ValueError(
-            f"got width={width}; positions in the plane are sines and cosines of rows and of "
-            "columns: choose a multiple of 4"
-        )
-    rows, columns = sinusoidal_positions(h, width // 2), sinusoidal_positions(w, width // 2)
-    return torch.cat([rows.repeat_interleave(w, 0), columns.repeat(h, 1)], 1)
 
 
 def adaln_zero(
@@ -190,14 +144,8 @@ def check_dit(
     shape: Sequence[int], patch: int, width: int, layers: int, heads: int, dropout: float
 ) -> None:
     """Raise ValueError unless a diffusion Transformer can be built of these."""
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"shape must be (channels, height, width), but got {tuple(shape)}")
-    check_counts(patch=patch, width=width, layers=layers, heads=heads)
-    if shape[1] % patch or shape[2] % patch:
-        raise ValueError(
-            f"got images of {shape[1]} x {shape[2]} and patch={patch}; it must divide both sides: "
-            "choose another patch or pad the images"
-        )
+    check_patches(shape, patch)
+    check_counts(width=width, layers=layers, heads=heads)
     check_heads(width, heads)
     check_dropout(dropout)
 

@@ -22,35 +22,17 @@ from gentext.core import (
     as_weights,
     at_least_single,
     check_count,
-    check_counts,
     check_dropout,
     check_examples,
     check_labels,
-    check_shape,
     in_evaluation,
     whole_numbers,
 )
 from gentext.core.shapes import Batch, Flat, Labels, PerExample, Scalar
 from gentext.core.signatures import keep_contract
+from gentext.nn.nets import Features, check_features
 
-GROUPS = 8  # of the normalisations
-SMALLEST = 7  # the resolution is halved until no side is longer
 NOISE = 9.0  # log SNR of the training runs from −NOISE to NOISE
-
-
-class Features(nn.Sequential):
-    """Maps images of ``shape`` to ``features`` numbers; the channels double as the image halves."""
-
-    def __init__(self, shape: Sequence[int], channels: int, features: int, dropout: float) -> None:
-        inputs, *sides = check_shape(shape)
-        check_counts(channels=channels, features=features)
-        layers: list[nn.Module] = []
-        while max(sides) > SMALLEST:
-            layers += [*_block(inputs, channels, 2), *_block(channels, channels, 1)]
-            inputs, channels, sides = channels, 2 * channels, [(side + 1) // 2 for side in sides]
-        values = inputs * sides[0] * sides[1]
-        head = (nn.Dropout(dropout), nn.Linear(values, features), nn.SiLU())
-        super().__init__(*layers, nn.Flatten(), *head)
 
 
 class ImageClassifier(Model):
@@ -69,7 +51,8 @@ class ImageClassifier(Model):
         mirror: bool = False,
     ) -> None:
         super().__init__()
-        _check_sizes(shape, classes, channels, features)
+        check_features(shape, channels, features)
+        check_count("classes", classes, least=2)
         check_dropout(dropout)
         self.shape, self.classes, self.mirror = tuple(shape), classes, mirror
         seen = (shape[0] + self.extra, *shape[1:])
@@ -164,25 +147,6 @@ class NoisyClassifier(ImageClassifier):
         alpha, sigma = (torch.sigmoid(s)[:, None, None, None].sqrt() for s in (log_snr, -log_snr))
         x_t = alpha * (2 * self.turned(x) - 1) + sigma * torch.randn_like(x)
         return -self._class_log_prob(x_t, y, log_snr).mean()
-
-
-def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
-    """A convolution, a normalisation and SiLU."""
-    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
-    return convolution, nn.GroupNorm(GROUPS, outputs), nn.SiLU()
-
-
-def _check_sizes(shape: Sequence[int], classes: int, channels: int, features: int) -> None:
-    """Raise ValueError unless there are images, classes, groups of channels and features."""
-    check_shape(shape)
-    if len(shape) != 3 or max(shape[1:]) <= SMALLEST:
-        raise ValueError(
-            f"got shape {tuple(shape)}; give images (c, h, w), longer than {SMALLEST} on a side"
-        )
-    check_count("classes", classes, least=2)
-    check_count("features", features)
-    if channels < GROUPS or channels % GROUPS:
-        raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
 
 
 keep_contract(globals())

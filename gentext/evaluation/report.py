@@ -204,8 +204,8 @@ KINDS: Mapping[type, Callable[[Any, Trial], Report]] = {  # the first that fits,
     Density: of_density,
     PseudoDensity: of_pseudo_density,
     Bound: of_bound,
-    Samples: of_samples,
     Classifies: of_classifier,
+    Samples: of_samples,
 }
 
 

@@ -28,6 +28,8 @@ from gentext.core.shapes import Batch, Flat
 from gentext.core.signatures import keep_contract
 
 NETWORKS = ("linear", "mlp", "conv")
+GROUPS = 8  # of the normalisations of ``Features``
+SMALLEST = 7  # its resolution is halved until no side is longer
 
 
 def mlp(
@@ -135,6 +137,44 @@ def transposed_convolutions(
         nn.SiLU(),
         nn.ConvTranspose2d(few, per_value * shape[0], 4, stride=2, padding=1),
     )
+
+
+class Features(nn.Sequential):
+    """Maps images of ``shape`` to ``features`` numbers; the channels double as the image halves.
+
+    Images are longer than 7 on a side, and ``channels``, those of the first layer, a multiple of 8;
+    ``dropout`` is that of the values which the last layer sees.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: int, features: int, dropout: float) -> None:
+        check_features(shape, channels, features)
+        check_dropout(dropout)
+        inputs, *sides = shape
+        layers: list[nn.Module] = []
+        while max(sides) > SMALLEST:
+            layers += [*_block(inputs, channels, 2), *_block(channels, channels, 1)]
+            inputs, channels, sides = channels, 2 * channels, [(side + 1) // 2 for side in sides]
+        values = inputs * sides[0] * sides[1]
+        head = (nn.Dropout(dropout), nn.Linear(values, features), nn.SiLU())
+        super().__init__(*layers, nn.Flatten(), *head)
+
+
+def check_features(shape: Sequence[int], channels: int, features: int) -> None:
+    """Raise ValueError unless there are images, groups of channels and ``features``."""
+    check_shape(shape)
+    if len(shape) != 3 or max(shape[1:]) <= SMALLEST:
+        raise ValueError(
+            f"got shape {tuple(shape)}; give images (c, h, w), longer than {SMALLEST} on a side"
+        )
+    check_counts(channels=channels, features=features)
+    if channels % GROUPS:
+        raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
+
+
+def _block(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, ...]:
+    """A convolution, a normalisation and SiLU."""
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
+    return convolution, nn.GroupNorm(GROUPS, outputs), nn.SiLU()
 
 
 def one_hot(k: Tensor, size: int) -> Tensor:

@@ -13,12 +13,13 @@ from types import ModuleType
 
 from gentext.core import chosen
 from gentext.core.signatures import keep_contract
-from gentext.recipes import adversarial, denoising, evaluation, flows, latent, sequences
+from gentext.recipes import adversarial, denoising, evaluation, flows, latent, sequences, transfer
 from gentext.recipes.budgets import BUDGETS, Experiment, budget
 
 __all__ = ["BUDGETS", "RECIPES", "Experiment", "budget", "build", "takes_full_data"]
 
-FILES = (latent, sequences, flows, denoising, adversarial, evaluation)  # in the order of the book
+# in the order of the book
+FILES = (latent, sequences, flows, denoising, adversarial, transfer, evaluation)
 
 
 def _defined_in(file: ModuleType) -> dict[str, Callable[..., Experiment]]:

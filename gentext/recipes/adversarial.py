@@ -6,7 +6,8 @@ from typing import Any
 
 from gentext import data
 from gentext.adversarial.gan import GAN, ImageGAN
-from gentext.data.prepared import plane
+from gentext.adversarial.semi_supervised_gan import SemiSupervisedGAN
+from gentext.data.prepared import few_labels, plane
 from gentext.recipes.budgets import Experiment, config_for
 
 GAME: dict[str, Any] = {"batch_size": 128, "lr": 2e-3, "betas": (0.5, 0.9), "ema": 0.99}
@@ -49,6 +50,15 @@ def conditional_gan_fashion(budget: str | None = None, *, full_data: bool = Fals
     """A DCGAN of Fashion-MNIST given the class, with a projection critic."""
     dataset = data.load("fashion-mnist", full=full_data)
     return _image_gan(classes=10), dataset, config_for(budget, 60, 4000, **IMAGE_GAME)
+
+
+def semi_supervised_gan_digits(budget: str | None = None) -> Experiment:
+    """A GAN of the 8x8 digits whose critic sorts them, with ten labels a class."""
+    model = SemiSupervisedGAN(
+        shape=(1, 8, 8), classes=10, generator="dcgan", critic="dcgan", channels=32
+    )
+    config = config_for(budget, 200, 1500, batch_size=128, lr=1e-3, betas=(0.5, 0.9))
+    return model, few_labels(data.load("digits"), 10), config
 
 
 def _image_gan(classes: int = 0) -> ImageGAN:

@@ -24,3 +24,11 @@ def test_games_of_images_differ_in_data_and_classes_only() -> None:
     assert config == same == also
     assert config.betas == (0.0, 0.99)
     assert [len(d.train) for d in (clothes, numbers, labelled)] == [1, 1, 2]
+
+
+def test_a_gan_that_sorts_has_ten_labels_a_class() -> None:
+    model, dataset, _ = recipes.semi_supervised_gan_digits("quick")
+    y = dataset.train[1]
+    assert model.classes == len(dataset.classes) == 10
+    assert y[y >= 0].bincount().tolist() == [10] * 10
+    assert (y == -1).sum() == len(y) - 100
