@@ -17,8 +17,8 @@ from typing import Any
 from gentext.core.signatures import keep_contract
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-IDEOGRAPH = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]"  # as BERT sets apart
-BESIDE = re.compile(rf"(?<={IDEOGRAPH}) | (?={IDEOGRAPH})")  # spaces
+CHINESE = "[\u3000-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0002fa1f]"
+BESIDE = re.compile(rf"(?<={CHINESE}) | (?={CHINESE})")  # spaces
 
 
 class WordPieceTokenizer:
@@ -100,8 +100,8 @@ class WordPieceTokenizer:
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of the tokens, without specials; an unknown one is shown as U+FFFD.
 
-        Spaces beside Chinese characters are left out. Raises ValueError for numbers that are no
-        tokens.
+        Spaces beside Chinese characters and punctuation are left out. Raises ValueError for
+        numbers that are no tokens.
         """
         listed = [int(token) for token in tokens]
         if listed and not 0 <= min(listed) <= max(listed) < self.size:
