@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gentext.core import check_tensor
 from gentext.core.signatures import keep_contract
 from gentext.tokens.foreign_tokenizer import read_json
 
@@ -34,6 +35,8 @@ def read_tensors(source: Source) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises ValueError where it cannot be read, or holds nothing but a pickle.
     """
     if isinstance(source, Mapping):
+        for tensor in source.values():
+            check_tensor(tensor, "weights")
         return dict(source), {}
     path = Path(os.path.expanduser(source))
     if not path.is_dir():
@@ -99,7 +102,8 @@ def load_weights(
         shape = (len(tensor) // len(parts), *tensor.shape[1:])
         turned = name in transposed
         found = [_fitting(tensors, part, shape[::-1] if turned else shape, kind) for part in parts]
-        ours[name] = torch.cat([part.T if turned else part for part in found])
+        found = [part.T for part in found] if turned else found
+        ours[name] = torch.cat(found) if len(found) > 1 else found[0]
     model.load_state_dict(ours)
 
 

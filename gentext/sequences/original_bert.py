@@ -24,6 +24,7 @@ from gentext.core import at_least_single, check_labels, check_tokens
 from gentext.core.shapes import Logits, Scalar, Tokens
 from gentext.core.signatures import keep_contract
 from gentext.sequences.bert import BERT, initialise, mlm_loss, mlm_mask
+from gentext.sequences.transformer import FeedForward
 
 SEGMENTS = 2
 EPS = 1e-12  # of every normalisation
@@ -73,11 +74,11 @@ class OriginalBERT(BERT):
         self.pooler = nn.Linear(width, width)
         self.transform, self.transform_norm = nn.Linear(width, width), nn.LayerNorm(width)
         self.next_sentence = nn.Linear(width, 2)
-        for part in (self.segments, self.pooler, self.transform, self.next_sentence):
-            initialise(part)
-        for block in self.blocks:
-            block.feed_forward.dropout = nn.Identity()  # only sums and attention have dropout
+        for added in (self.segments, self.pooler, self.transform, self.next_sentence):
+            initialise(added)
         for part in self.modules():
+            if isinstance(part, FeedForward):
+                part.dropout.p = 0.0  # only embeddings, sums and attention have dropout
             if isinstance(part, nn.LayerNorm):
                 part.eps = EPS
 

@@ -103,8 +103,8 @@ def _from_words(path: Path, config: dict[str, Any]) -> WordPieceTokenizer:
 def _from_merges(path: Path, config: dict[str, Any]) -> BPETokenizer:
     import tokenizers as library
 
-    lines = read_utf8(path / MERGES).split("\n")
-    pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    lines = (line.partition(" ") for line in read_utf8(path / MERGES).split("\n"))
+    pairs = [(first, second) for first, _, second in lines if first and first != "#version:"]
     try:
         inner = library.Tokenizer(library.models.BPE(read_json(path / VOCABULARY), pairs))
     except Exception as error:  # the library knows no narrower class

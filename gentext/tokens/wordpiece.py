@@ -42,15 +42,15 @@ class WordPieceTokenizer:
             raise ValueError(f"this is a tokenizer of the kind {kind}, and no WordPiece")
         self._inner.no_truncation()  # which a file may have switched on
         self._inner.no_padding()
-        numbers = {name: self._inner.token_to_id(name) for name in SPECIALS}
-        lacking = [name for name, number in numbers.items() if number is None]
+        numbers = self._inner.get_vocab()
+        lacking = [name for name in SPECIALS if name not in numbers]
         if lacking:
             raise ValueError(
                 f"the vocabulary has no {' and no '.join(lacking)}: give that of a BERT, which has "
                 f"all of {', '.join(SPECIALS)}"
             )
-        self.pad, self.unknown, self.bos, self.eos, self.mask = map(int, numbers.values())
-        self.size = max(self._inner.get_vocab().values()) + 1
+        self.pad, self.unknown, self.bos, self.eos, self.mask = (numbers[name] for name in SPECIALS)
+        self.size: int = max(numbers.values()) + 1
 
     @classmethod
     def from_words(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -57,6 +59,20 @@ def test_beside_safetensors_a_pickle_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(Opened()))
     save_file({"a": torch.ones(1)}, tmp_path / "model.safetensors")
     assert read_tensors(str(tmp_path))[0]["a"].item() == 1
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the checks of types, as users have it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_mapping_of_other_things_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"got weights as list; give a tensor"):
+        read_tensors({"a": [1.0]})
 
 
 INDEX = {"weight_map": {"a": "model-1.safetensors"}}
