@@ -21,6 +21,7 @@ from .core import Encodes as Encodes
 from .core import Model as Model
 from .core import Samples as Samples
 from .data import pairs as pairs
+from .data import sentences as sentences
 from .data import text as text
 from .data import toys as toys
 from .denoising import bound as bound
@@ -96,12 +97,15 @@ from .nn import nets as nets
 from .sequences import attention as attention
 from .sequences import autoregressive as autoregressive
 from .sequences import bert as bert
+from .sequences import bert_weights as bert_weights
 from .sequences import decoding as decoding
+from .sequences import foreign_weights as foreign_weights
 from .sequences import gpt as gpt
 from .sequences import gpt2_weights as gpt2_weights
 from .sequences import gumbel as gumbel
 from .sequences import made as made
 from .sequences import ngram as ngram
+from .sequences import original_bert as original_bert
 from .sequences import patches as patches
 from .sequences import pixel_likelihoods as pixel_likelihoods
 from .sequences import pixelcnn as pixelcnn
@@ -118,6 +122,7 @@ from .sequences.bert import BERT as BERT
 from .sequences.gpt import GPT as GPT
 from .sequences.made import MADE as MADE
 from .sequences.ngram import NGram as NGram
+from .sequences.original_bert import OriginalBERT as OriginalBERT
 from .sequences.pixelcnn import PixelCNN as PixelCNN
 from .sequences.recurrent import RecurrentLM as RecurrentLM
 from .sequences.seq2seq import Seq2Seq as Seq2Seq
@@ -125,7 +130,10 @@ from .sequences.vqvae import VQVAE as VQVAE
 from .sequences.wavenet import WaveNet as WaveNet
 from .tokens import bpe as bpe
 from .tokens import completion as completion
+from .tokens import foreign_tokenizer as foreign_tokenizer
+from .tokens import framing as framing
 from .tokens import tokenizer as tokenizer
+from .tokens import wordpiece as wordpiece
 from .tokens.completion import complete as complete
 from .training import checkpoint as checkpoint
 from .training import early_stopping as early_stopping

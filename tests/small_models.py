@@ -83,6 +83,16 @@ def tokens() -> Tensor:
     return torch.randint(4, VOCABULARY, (N, LENGTH))
 
 
+def segments() -> Tensor:
+    """Which of two texts a token is in."""
+    return (torch.arange(LENGTH) > 3).long().repeat(N, 1)
+
+
+def both() -> Tensor:
+    """Whether the second text follows the first."""
+    return labels() % 2
+
+
 DROPOUT: dict[str, Any] = {"dropout": 0.5}
 CLASSES: dict[str, Any] = {"classes": 3}
 IMAGE: dict[str, Any] = {"shape": (1, 8, 8)}
@@ -133,6 +143,10 @@ FAMILIES = {
     "logistic PixelCNN": of(gt.PixelCNN, tiles, **TILES, likelihood="logistic"),
     "PixelCNN of codes": of(gt.PixelCNN, tiles, **TILES, ordered=False),
     "BERT": of(gt.BERT, tokens, **ROWS, **DROPOUT, pad=0, mask=3),
+    "original BERT": of(gt.OriginalBERT, tokens, **ROWS, **DROPOUT, mask=3, ends=(1, 2)),
+    "original BERT of pairs": of(
+        gt.OriginalBERT, tokens, segments, both, **ROWS, mask=3, ends=(1, 2)
+    ),
     "Transformer": of(gt.Seq2Seq, tokens, tokens, **ROWS, **DROPOUT, smoothing=0.25),
     "recurrent translator": of(gt.Seq2Seq, tokens, tokens, **WORDS, net="gru", width=8, layers=1),
     # flows

@@ -30,6 +30,7 @@ EXEMPT = {
     *("loss", "critic_loss", "generator_loss", "logits", "begin", "step", "read", "extend"),
     *("carry", "features", "embed", "images", "turned", "init_weights", "prior_log_prob"),
     *("represent", "backbone"),
+    *("pooled", "next_sentence_logits"),
     *("check_tokens", "from_data", "to_data", "density", "denoiser", "sample_options", "fit_scale"),
 }
 PAIRS = [
@@ -37,7 +38,8 @@ PAIRS = [
     for name in NAMES
     for method, what in inspect.getmembers(FIRST[name].kind, callable)
     if not method.startswith("_") and method not in {*dir(Model), *EXEMPT}
-    if (name, method) != ("BERT", "encode")  # which fine-tuning builds on
+    if (name, method)
+    not in {("BERT", "encode"), ("OriginalBERT", "encode")}  # which fine-tuning builds on
 ]
 SOLVING = (gt.ScoreSDE, gt.ImageScoreSDE, gt.FlowMatching, gt.ImageFlowMatching)  # an equation
 DRAWS = ("sample", "trajectory", "gibbs_sample")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gentext.core import check_counts, chosen
 from gentext.core.signatures import keep_contract
@@ -142,7 +143,7 @@ def padded(corpus: Corpus, tokenizer: Tokenizer, length: int) -> Dataset:
         encoded = (tokenizer.encode(t, strict=False) for t in texts)
         fitting = [tokens for tokens in encoded if len(tokens) < length]
         _check_some(fitting, "document", split, corpus, length)
-        cut[split] = (filled(fitting, length),)
+        cut[split] = (_filled(fitting, tokenizer, length),)
     return _dataset(corpus, tokenizer, cut, length)
 
 
@@ -157,8 +158,12 @@ def pairs(corpus: Corpus, tokenizer: Tokenizer, length: int, *, reverse: bool = 
         encoded = ([tokenizer.encode(t, strict=False) for t in pair] for pair in sides)
         fitting = [pair for pair in encoded if max(map(len, pair)) < length]
         _check_some(fitting, "pair", split, corpus, length)
-        cut[split] = tuple(filled(side, length) for side in zip(*fitting, strict=True))
+        cut[split] = tuple(_filled(side, tokenizer, length) for side in zip(*fitting, strict=True))
     return _dataset(corpus, tokenizer, cut, length)
+
+
+def _filled(encoded: Any, tokenizer: Tokenizer, length: int) -> Tensor:
+    return filled(encoded, length, pad=tokenizer.pad, eos=tokenizer.eos)
 
 
 def _check_some(fitting: list[Any], what: str, split: str, corpus: Corpus, length: int) -> None:

@@ -8,6 +8,9 @@ may depend on the order in which places are visited.
 Notation: ``x`` tokens, ``M`` the chosen places, V = ``vocab_size``; ``a`` and ``b`` two variables
 of which p(a | b) and p(b | a) are given.
 
+Its blocks are normalised first, as GPT's; the one of the paper stands in
+:mod:`gentext.sequences.original_bert`.
+
 Source: Devlin et al., NAACL 2019.
 """
 
@@ -52,6 +55,9 @@ class BERT(Model):
     its own, numbered ``vocab_size``, that is never predicted; ``pad`` fills rows and is not read.
     """
 
+    norm_first = True  # in each block
+    ends: tuple[int, ...] = ()  # tokens that frame a text and are never predicted
+
     def __init__(
         self,
         *,
@@ -77,11 +83,12 @@ class BERT(Model):
         self.positions = nn.Embedding(context, width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, heads, dropout=dropout) for _ in range(layers)
+            TransformerBlock(width, heads, dropout=dropout, norm_first=self.norm_first)
+            for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
-        self.apply(_start)
+        self.apply(initialise)
 
     def encode(self, tokens: Tokens) -> Float[Tensor, "n t width"]:
         """The features of every place, which know the whole row; what fine-tuning builds on.
@@ -90,10 +97,13 @@ class BERT(Model):
         """
         tokens = self._checked(tokens)
         x = self.dropout(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
+        return self.norm(self._through_blocks(x, tokens))
+
+    def _through_blocks(self, x: Tensor, tokens: Tokens) -> Tensor:
         mask = None if self.pad is None else (tokens != self.pad)[:, None, None]  # (n, 1, 1, t)
         for block in self.blocks:
             x = block(x, mask=mask)
-        return self.norm(x)
+        return x
 
     def represent(self, tokens: Tokens) -> Float[Tensor, "n t width"]:
         """The features of every place, in the mode that the model is in."""
@@ -132,7 +142,7 @@ class BERT(Model):
         for i in range(tokens.shape[1]):
             logits = self.logits(_hidden(tokens, [i], self.mask))[:, i]
             log_p = at_least_single(logits).log_softmax(-1)
-            shown = tokens[:, i] != (-1 if self.pad is None else self.pad)
+            shown = _are_none_of(tokens[:, i], self.pad, *self.ends)
             x_i = torch.where(shown, tokens[:, i], 0)
             total = total + torch.where(shown, log_p.gather(1, x_i[:, None])[:, 0], 0)
         return total
@@ -211,22 +221,21 @@ def mlm_mask(
     mask: int,
     rate: float = RATE,
     pad: int | None = None,
+    ends: Sequence[int] = (),
     generator: torch.Generator | None = None,
 ) -> tuple[Tokens, Bool[Tensor, "n t"]]:
     """The tokens as the model reads them, and the places M where it is asked for the true ones.
 
-    Every place but those of ``pad`` is in M with probability ``rate``; of these 80 % become
-    ``mask``, 10 % a uniformly drawn token, which may be the same, and 10 % stay. So of all places
-    rate (0.8 + 0.1 (V − 1)/V) look different.
+    Places of ``pad`` and ``ends`` are never in M, others with probability ``rate``; of these 80 %
+    become ``mask``, 10 % a uniformly drawn token, which may be the same, and 10 % stay. So of all
+    places rate (0.8 + 0.1 (V − 1)/V) look different.
 
     Equation: :eq:`eq-pre-mlm`
     """
     check_number("rate", rate, above=0, most=1)
     u = torch.rand(tokens.shape, device=tokens.device, **drawn_by(generator)) / rate
     other = torch.randint(vocab_size, tokens.shape, device=tokens.device, **drawn_by(generator))
-    M = u < 1
-    if pad is not None:
-        M = M & (tokens != pad)
+    M = (u < 1) & _are_none_of(tokens, pad, *ends)
     masked, replaced = M & (u < MASKED), M & (u >= MASKED) & (u < MASKED + REPLACED)
     corrupted = torch.where(replaced, other.to(tokens), tokens).masked_fill(masked, mask)
     return corrupted, M
@@ -305,6 +314,13 @@ def _stationary(transition: Float[Tensor, "s s"]) -> Float[Tensor, "s"]:
     return torch.linalg.solve(torch.eye(len(ones)).to(ones) - transition.T + ones, ones[0])
 
 
+def _are_none_of(tokens: Tensor, *special: int | None) -> Tensor:
+    found = torch.ones_like(tokens, dtype=torch.bool)
+    for token in special:
+        found = found if token is None else found & (tokens != token)
+    return found
+
+
 def _hidden(tokens: Tokens, places: list[int], mask: int) -> Tokens:
     hidden = tokens.clone()
     hidden[:, places] = mask
@@ -323,7 +339,7 @@ ORDERS: dict[str, Callable[[int, torch.Generator | None], Sequence[int]]] = {
 }
 
 
-def _start(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Small normal weights and no biases, as in Devlin et al.; norms keep their own."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INITIAL_STD)

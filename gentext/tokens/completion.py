@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gentext.core.signatures import keep_contract
-from gentext.tokens.tokenizer import EOS, Tokenizer
+from gentext.tokens.tokenizer import Tokenizer
 
 
 def check_fits(model: Any, tokenizer: Tokenizer) -> None:
@@ -43,7 +43,8 @@ def complete(
     device = next(model.parameters()).device
     tokens = torch.tensor([tokenizer.encode(prompt)], dtype=torch.long, device=device)
     options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    written = model.generate(tokens, n, stop=EOS, generator=generator, **options, **how)
+    stop = tokenizer.eos
+    written = model.generate(tokens, n, stop=stop, generator=generator, **options, **how)
     return tokenizer.decode(written[0].tolist())
 
 

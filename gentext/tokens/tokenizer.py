@@ -1,6 +1,8 @@
 """Text to numbers and back: characters, words, and byte pairs by the ``tokenizers`` library.
 
-Every vocabulary begins with the same four special tokens; whatever else it holds stands in the
+Every vocabulary that is made here begins with the same four special tokens; those of others, such
+as BERT's in :mod:`gentext.tokens.wordpiece`, have them elsewhere, as ``pad``, ``bos`` and ``eos``
+say. Whatever else it holds stands in the
 tokenizer's JSON, which a checkpoint carries along, so that a model never meets another's numbers.
 """
 
@@ -17,6 +19,7 @@ import torch
 from gentext.core import chosen
 from gentext.core.shapes import Tokens
 from gentext.core.signatures import keep_contract
+from gentext.tokens.wordpiece import WordPieceTokenizer
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unknown>")
 PAD, BOS, EOS, UNKNOWN = 0, 1, 2, 3  # their numbers
@@ -28,9 +31,12 @@ TIGHT = re.compile(rf"{CHINESE}|-")  # what has no space beside it
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What all kinds share."""
+    """What all kinds share; ``pad``, ``bos`` and ``eos`` are numbers of special tokens."""
 
     size: int
+    pad: int
+    bos: int
+    eos: int
 
     def encode(self, text: str, *, strict: bool = True) -> list[int]:
         """The tokens of a text."""
@@ -44,6 +50,8 @@ class Tokenizer(Protocol):
 
 class CharTokenizer:
     """One token for each character of ``alphabet``, numbered from 4 in its order."""
+
+    pad, bos, eos = PAD, BOS, EOS
 
     def __init__(self, alphabet: str) -> None:
         if len(set(alphabet)) != len(alphabet) or not alphabet:
@@ -97,6 +105,8 @@ class WordTokenizer:
     Chinese characters or hyphens. What is unknown as it is written is looked for with other
     capitals and the other form of the apostrophe.
     """
+
+    pad, bos, eos = PAD, BOS, EOS
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
@@ -162,7 +172,8 @@ class BPETokenizer:
 
     It begins with the 256 bytes, so no text is unknown, and adds the pairs that were merged most.
     Learning, encoding and decoding are done by the ``tokenizers`` library, whose JSON it is made
-    of; :mod:`gentext.tokens.bpe` shows how, by plain counting.
+    of; :mod:`gentext.tokens.bpe` shows how, by plain counting. In GPT-2's the one special token,
+    ``<|endoftext|>``, stands for all three.
     """
 
     def __init__(self, tokenizers: str) -> None:
@@ -171,7 +182,10 @@ class BPETokenizer:
         except Exception as error:  # the library knows no narrower class
             raise ValueError(f"this is no byte-pair tokenizer ({error}); save it anew") from error
         self._inner.encode_special_tokens = True  # "<bos>" in a text is five letters
+        self._inner.no_truncation()  # which a file may have switched on
+        self._inner.no_padding()
         self.size: int = self._inner.get_vocab_size()
+        self.pad, self.bos, self.eos = map(self._special, SPECIALS[:3])
 
     @classmethod
     def fit(cls, texts: Iterable[str], *, size: int, apart: str | None = None) -> BPETokenizer:
@@ -211,6 +225,13 @@ class BPETokenizer:
         """The text of the tokens, without specials; broken UTF-8 is shown as U+FFFD."""
         return str(self._inner.decode([int(t) for t in tokens], skip_special_tokens=True))
 
+    def _special(self, name: str) -> int:
+        for known in (name, "<|endoftext|>"):
+            number = self._inner.token_to_id(known)
+            if number is not None:
+                return int(number)
+        raise ValueError(f"this byte-pair tokenizer has neither {name} nor <|endoftext|>")
+
     def pieces(self, text: str) -> list[str]:
         """The tokens of a text as text; a part of a character is shown as U+FFFD."""
         return [self.decode([token]) for token in self.encode(text)]
@@ -229,6 +250,7 @@ TOKENIZERS: dict[str, Callable[..., Tokenizer]] = {
     "characters": CharTokenizer,
     "words": WordTokenizer,
     "bpe": BPETokenizer,
+    "wordpiece": WordPieceTokenizer,
 }
 
 
@@ -255,14 +277,14 @@ def rows(
             raise ValueError(
                 f"{text[:40]!r} has {len(tokens) + 1} tokens with EOS; rows are {length}"
             )
-    return filled(encoded, length)
+    return filled(encoded, length, pad=tokenizer.pad, eos=tokenizer.eos)
 
 
-def filled(encoded: Sequence[list[int]], length: int) -> Tokens:
-    """Rows of ``length``: tokens of which there are fewer, EOS, then PAD."""
-    table = torch.full((len(encoded), length), PAD)
+def filled(encoded: Sequence[list[int]], length: int, *, pad: int = PAD, eos: int = EOS) -> Tokens:
+    """Rows of ``length``: tokens of which there are fewer, ``eos``, then ``pad``."""
+    table = torch.full((len(encoded), length), pad)
     for row, tokens in zip(table, encoded, strict=True):
-        row[: len(tokens) + 1] = torch.tensor([*tokens, EOS])
+        row[: len(tokens) + 1] = torch.tensor([*tokens, eos])
     return table
 
 

@@ -12,6 +12,7 @@ import torch
 
 from gentext import data, text
 from gentext.tokens.tokenizer import EOS, PAD, UNKNOWN, CharTokenizer
+from gentext.tokens.wordpiece import WordPieceTokenizer
 
 
 @pytest.mark.parametrize("name", text.names())
@@ -110,6 +111,16 @@ def test_rows_of_documents_end_and_are_filled_up() -> None:
     assert len(short.test[0]) == sum(len(poem) == 24 for poem in corpus.test)
     with pytest.raises(ValueError, match=r"no document of train in 'tang' fits rows of 24; give"):
         text.padded(corpus, tokenizer, 24)
+
+
+def test_rows_end_in_the_tokens_of_their_vocabulary() -> None:
+    words = ["[UNK]", "a", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = WordPieceTokenizer.from_words(words)
+    single = replace(text.load("tang"), train=("a a",), validation=("a",), test=("a",), notes={})
+    assert text.padded(single, tokenizer, 4).train[0].tolist() == [[1, 1, 4, 2]]
+    both = replace(single, train=(("a", "a a"),), validation=(("a", "a"),), test=(("a", "a"),))
+    source, target = text.pairs(both, tokenizer, 4).train
+    assert (source.tolist(), target.tolist()) == ([[1, 4, 2, 2]], [[1, 1, 4, 2]])
 
 
 def test_pairs_go_both_ways() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from tests.sweep.valid import (
     P2,
     T4,
     TEXTS,
+    TMP,
     TOKENIZER,
     TOKENS,
     TRANSFORMER,
@@ -47,6 +49,20 @@ def _looked() -> Any:
     return stop
 
 
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "cat",
+    "sat",
+    "##s",
+    "on",
+    "the",
+    "mat",
+]
 SENTENCES = torch.tensor([[3, 4, 2, 0, 0, 0]] * 4)
 
 # fmt: off
@@ -142,7 +158,17 @@ LATER: dict[str, dict[str, Any]] = {
     "bert": row(**LM, context=6, layers=1, heads=2, width=4, positions=(0, 2), a_given_b=P2 /
         P2.sum(0), b_given_a=P2 / P2.sum(1, keepdim=True), p=P2, logits=floats(4, 6, 5),
         M=TOKENS > 2, sweeps=1),
-    "bert.mlm_mask": row(mask=5),
+    "bert.mlm_mask": row(mask=5, pad=0, ends=(1, 2)),
+    "bert.initialise": row(module=Fresh(lambda: nn.Linear(3, 3))),
+    "original_bert": row(**LM, context=6, layers=1, heads=2, width=4, dropout=0.1, mask=4, pad=0,
+        ends=(1, 2), positions=(0, 2), sweeps=1, segments=wholes(2, 4, 6), follows=LABELS),
+    "original_bert.OriginalBERT.gibbs_sample": row(n=4),
+    "bert_weights": row(source=Fresh(lambda: _bert()), heads=2, tokenizer=Fresh(lambda:
+        _wordpiece())),
+    "foreign_weights": row(source=Fresh(lambda: _gpt2()), tensors=Fresh(lambda: {"a": floats(3,
+        3), "h.0.b": floats(3)}), config={"a": 1}, expected={"a": 1}, kind="thing", before="h.",
+        name="a", theirs=lambda name: ["a"] if name == "weight" else ["h.0.b"], model=Fresh(lambda:
+        nn.Linear(3, 3)), transposed=["weight"]),
     "bert.BERT.gibbs_sample": row(n=4),
     "decoding": row(step=lambda tokens, state: (floats(len(tokens), 5), state), state=(),
         first=LABELS, width=2, length=3, logits=floats(4, 5), top_k=2, top_p=0.9, k=2, p=0.9,
@@ -219,6 +245,13 @@ LATER: dict[str, dict[str, Any]] = {
     "bpe": row(text="a cat sat", count=3, tokens=[1, 2, 1, 2], pair=(1, 2)),
     "completion": row(model=made("gpt.GPT", vocab_size=25, context=16), prompt="a cat", n=2,
         tokenizer=TOKENIZER),
+    "wordpiece": row(tokenizers=Fresh(lambda: _wordpiece()._inner.to_str()), words=PIECES,
+        lowercase=True, accents=False, chinese=True, text="a cat", tokens=[5, 6]),
+    "foreign_tokenizer": row(folder=Fresh(lambda: _vocabulary()), path=Fresh(lambda: _vocabulary() /
+        "vocab.txt")),
+    "foreign_tokenizer.read_json": row(path=Fresh(lambda: _vocabulary() / "words.json")),
+    "framing": row(tokenizer=Fresh(lambda: _wordpiece()), a="a cat", b="sat", length=6,
+        texts=["a cat", ("a cat", "sat")]),
     "tokenizer": row(texts=TEXTS, text="a cat", tokens=[5, 6], alphabet="abc", words=["cat",
         "sat"], encoded=[[5, 6], [7]], length=4, tokenizer=TOKENIZER, size=270),
     "tokenizer.BPETokenizer.__init__": row(tokenizers=Fresh(lambda: _bpe()._inner.to_str())),
@@ -258,6 +291,38 @@ LATER: dict[str, dict[str, Any]] = {
     "zoo.tokenizer_of": row(path=Fresh(lambda: attribute("zoo.path").make()("gpt_poems"))),
 }
 # fmt: on
+
+
+def _wordpiece() -> Any:
+    return attribute("wordpiece.WordPieceTokenizer").make().from_words(PIECES)
+
+
+def _vocabulary() -> Path:
+    """A folder with the files of a tokenizer."""
+    folder = TMP / "vocabulary"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(PIECES), "utf-8")
+    (folder / "words.json").write_text('{"a": 1}', "utf-8")
+    return folder
+
+
+def _bert() -> Any:
+    ends = {"word_embeddings": 12, "position_embeddings": 6, "token_type_embeddings": 2}
+    found = {f"embeddings.{name}.weight": floats(size, 4) for name, size in ends.items()}
+    linear = {
+        **{f"attention.self.{name}": (4, 4) for name in ("query", "key", "value")},
+        "attention.output.dense": (4, 4),
+        "intermediate.dense": (16, 4),
+        "output.dense": (4, 16),
+    }
+    linear = {f"encoder.layer.0.{name}": size for name, size in linear.items()}
+    linear |= {"pooler.dense": (4, 4), "cls.predictions.transform.dense": (4, 4)}
+    linear["cls.seq_relationship"] = (2, 4)
+    norms = ["embeddings", "cls.predictions.transform"]
+    norms += [f"encoder.layer.0.{name}" for name in ("attention.output", "output")]
+    for name, size in {**linear, **{f"{norm}.LayerNorm": (4,) for norm in norms}}.items():
+        found |= {f"{name}.weight": floats(*size), f"{name}.bias": floats(size[0])}
+    return {**found, "cls.predictions.bias": floats(12)}
 
 
 def _bpe() -> Any:

@@ -135,6 +135,12 @@ def _tiny_pairs() -> Any:
     return gentext.text.Corpus(name="tiny", licence="CC0", source="made up", **parts)
 
 
+def _tiny_story() -> Any:
+    story = ("spring. dawn. a cat. sat on. the mat. a cat.",)
+    parts = row(train=story, validation=story, test=story, notes={})
+    return gentext.text.Corpus(name="tiny", licence="CC0", source="made up", **parts)
+
+
 def _trial(data: Any = None) -> Any:
     data = data or _tiny_data()
     generator = torch.Generator().manual_seed(0)

@@ -21,6 +21,7 @@ from gentext.tokens.tokenizer import (
     WordTokenizer,
     rows,
 )
+from gentext.tokens.wordpiece import WordPieceTokenizer
 
 TEXTS = [
     "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。",
@@ -176,6 +177,15 @@ def test_rows_are_ended_and_filled_up() -> None:
     assert table.tolist() == [[4, 5, EOS, PAD], [EOS, PAD, PAD, PAD], [6, UNKNOWN, EOS, PAD]]
     with pytest.raises(ValueError, match="5 tokens with EOS; rows are 4"):
         rows(made, ["abca"], 4)
+
+
+def test_rows_of_other_vocabularies_end_in_their_own_tokens() -> None:
+    words = ["[UNK]", "a", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    made = WordPieceTokenizer.from_words(words)
+    assert rows(made, ["a", "b a"], 4).tolist() == [[1, 4, 2, 2], [0, 1, 4, 2]]
+    bare = BPETokenizer.fit(["a"], size=260)._inner.to_str().replace("<eos>", "<end>")
+    with pytest.raises(ValueError, match=r"neither <eos> nor <\|endoftext\|>"):
+        BPETokenizer(bare)
 
 
 def test_a_checkpoint_carries_the_tokenizer(tmp_path, bpe: BPETokenizer) -> None:
