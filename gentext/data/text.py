@@ -234,7 +234,7 @@ def _words_alone(document: Document) -> Document:
     """A document without punctuation: a space in its place, where it stands between words."""
     if not isinstance(document, str):
         return tuple(map(_words_alone, document))
-    spaced = re.sub(r" *[^\w\s']+ *", " ", document)
+    spaced = re.sub(" +", " ", re.sub(r"[^\w\s']+", " ", document))
     return re.sub(f"(?<={splits.IDEOGRAPH}) +| +(?={splits.IDEOGRAPH})", "", spaced).strip()
 
 

@@ -1,6 +1,7 @@
 """How well classes are predicted, when they are not equally common: the F1 score.
 
-Notation: of a class, ``TP`` examples that are rightly put in it, ``FP`` wrongly, ``FN`` wrongly not.
+Notation: of a class, ``TP`` examples that are in it and put there, ``FP`` that are put there but
+not in it, ``FN`` that are in it but put elsewhere.
 
 Source: van Rijsbergen, Information Retrieval, 1979.
 """

@@ -8,7 +8,7 @@ Source: Efron and Tibshirani, 1993 (the bootstrap); Koehn, EMNLP 2004 (of pairs,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,9 @@ from gentext.core import check_count, check_number
 from gentext.core.draws import drawn_by
 from gentext.core.shapes import PerExample
 from gentext.core.signatures import keep_contract
+
+Statistic = Callable[[Any], Any] | None  # of some of the values, a number; None is their mean
+INDICES = 2**22  # drawn at once
 
 
 class Estimate(NamedTuple):
@@ -74,7 +77,7 @@ def paired_difference(a: PerExample, b: Tensor) -> Estimate:
 
 def bootstrap_interval(
     values: Tensor | Sequence[Any],
-    statistic: Callable[[Any], Any] | None = None,
+    statistic: Statistic = None,
     *,
     level: float = 0.95,
     draws: int = 1000,
@@ -94,15 +97,14 @@ def bootstrap_interval(
     Raises ValueError for fewer values than 2, and for a score that is no finite number.
     """
     _check_bootstrap(len(values), level, draws)
-    score = _mean if statistic is None else statistic
-    scores = [_number(score(_taken(values, k))) for k in _resampled(len(values), draws, generator)]
+    (scores,) = _resampled((values,), statistic, draws, generator)
     return _middle(scores, level)
 
 
 def paired_bootstrap(
     a: Tensor | Sequence[Any],
     b: Tensor | Sequence[Any],
-    statistic: Callable[[Any], Any] | None = None,
+    statistic: Statistic = None,
     *,
     level: float = 0.95,
     draws: int = 1000,
@@ -120,43 +122,46 @@ def paired_bootstrap(
             f"a pair needs the same examples in both, but got {len(a)} and {len(b)} values"
         )
     _check_bootstrap(len(a), level, draws)
-    score = _mean if statistic is None else statistic
-    gaps = [
-        _number(score(_taken(a, k))) - _number(score(_taken(b, k)))
-        for k in _resampled(len(a), draws, generator)
-    ]
-    better = sum((gap > 0) + (gap == 0) / 2 for gap in gaps) / draws
-    return PairedBootstrap(_number(score(a)) - _number(score(b)), *_middle(gaps, level), better)
+    score_a, score_b = _resampled((a, b), statistic, draws, generator)
+    better = ((score_a > score_b).double() + (score_a == score_b).double() / 2).mean()
+    every = torch.arange(len(a))[None]
+    gap = _scores(a, every, statistic) - _scores(b, every, statistic)
+    return PairedBootstrap(float(gap), *_middle(score_a - score_b, level), float(better))
 
 
-def _resampled(n: int, draws: int, generator: Generator | None) -> Iterator[Tensor]:
-    """For each draw the places of n examples, with replacement."""
+def _resampled(
+    compared: tuple[Any, ...], statistic: Statistic, draws: int, generator: Generator | None
+) -> list[Tensor]:
+    """The scores of each of ``compared``, (draws,), on the same examples drawn with replacement."""
+    n = len(compared[0])
     device = None if generator is None else generator.device
-    for _ in range(draws):
-        yield torch.randint(n, (n,), device=device, **drawn_by(generator))
+    parts = []
+    for start in range(0, draws, part := max(1, INDICES // n)):
+        shape = (min(part, draws - start), n)
+        places = torch.randint(n, shape, device=device, **drawn_by(generator)).cpu()
+        parts.append([_scores(values, places, statistic) for values in compared])
+    return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
 
-def _taken(values: Tensor | Sequence[Any], places: Tensor) -> Any:
-    if isinstance(values, Tensor):
-        return values[places.to(values.device)]
-    return [values[k] for k in places.tolist()]
+def _scores(values: Any, places: Tensor, statistic: Statistic) -> Tensor:
+    """The score of the values at each row of ``places``."""
+    if statistic is None:
+        scores = torch.as_tensor(values).detach().cpu().double()[places].mean(1)
+    elif isinstance(values, Tensor):
+        rows = (values[row.to(values.device)] for row in places)
+        scores = torch.tensor([float(statistic(row)) for row in rows], dtype=torch.float64)
+    else:
+        lists = ([values[k] for k in row] for row in places.tolist())
+        scores = torch.tensor([float(statistic(row)) for row in lists], dtype=torch.float64)
+    if not scores.isfinite().all():
+        raise ValueError("a score of resampled examples is NaN or infinite; give finite values")
+    return scores
 
 
-def _mean(values: Any) -> Tensor:
-    return torch.as_tensor(values).double().mean()
-
-
-def _number(score: Any) -> float:
-    number = float(score)
-    if not math.isfinite(number):
-        raise ValueError(f"a score of resampled examples is {number}; give a statistic that is not")
-    return number
-
-
-def _middle(scores: list[float], level: float) -> Interval:
+def _middle(scores: Tensor, level: float) -> Interval:
     """The interval between the quantiles that leaves (1 − level)/2 outside on each side."""
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    low, high = torch.tensor(scores, dtype=torch.float64).quantile(ends).tolist()
+    low, high = scores.quantile(ends).tolist()
     return Interval(low, high)
 
 
