@@ -108,8 +108,7 @@ def load(name: str, *, root: str | os.PathLike[str] | None = None) -> Corpus:
         return read(own, kind=source.kind, name=name)
     if not source.file:
         return _corpus(name, _made_pairs(), source.made, source.licence)
-    split = splits.KINDS[source.kind](_content(source), source.held_out)
-    return _corpus(name, split, source.made, source.licence, source.kind)
+    return _corpus(name, _dealt(source), source.made, source.licence, source.kind)
 
 
 def read(
@@ -236,6 +235,11 @@ def _words_alone(document: Document) -> Document:
         return tuple(map(_words_alone, document))
     spaced = re.sub(" +", " ", re.sub(r"[^\w\s']+", " ", document))
     return re.sub(f"(?<={splits.IDEOGRAPH}) +| +(?={splits.IDEOGRAPH})", "", spaced).strip()
+
+
+@functools.cache
+def _dealt(source: sources.Source) -> splits.Splits:
+    return splits.KINDS[source.kind](_content(source), source.held_out)
 
 
 @functools.cache

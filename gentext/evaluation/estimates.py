@@ -146,7 +146,10 @@ def _resampled(
 def _scores(values: Any, places: Tensor, statistic: Statistic) -> Tensor:
     """The score of the values at each row of ``places``."""
     if statistic is None:
-        scores = torch.as_tensor(values).detach().cpu().double()[places].mean(1)
+        numbers = torch.as_tensor(values).detach().cpu()
+        if numbers.ndim != 1 or numbers.is_complex():
+            raise ValueError("the mean is of one real number an example; else give a statistic")
+        scores = numbers.double()[places].mean(1)
     elif isinstance(values, Tensor):
         rows = (values[row.to(values.device)] for row in places)
         scores = torch.tensor([float(statistic(row)) for row in rows], dtype=torch.float64)

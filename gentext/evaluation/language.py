@@ -121,6 +121,8 @@ def _rouge(counts: list[tuple[int, int, int]]) -> Rouge:
 def _total(log_p: PerExample) -> Tensor:
     """The log-probability of all texts together, summed in double precision."""
     log_p = log_p.detach()
+    if log_p.is_complex():
+        raise ValueError(f"got log_p of {log_p.dtype}; log-probabilities are real numbers")
     return (log_p.cpu() if log_p.device.type == "mps" else log_p).sum(dtype=torch.float64)
 
 

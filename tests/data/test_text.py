@@ -252,7 +252,7 @@ def test_no_play_is_in_two_splits_and_no_held_out_one_in_the_text_of_shakespeare
             found[key] += re.sub(r"\W+", " ", passage)[:25] in whole
     assert found["held out"] < 0.01 * every["held out"]
     for play in ("macbeth", "romeo and juliet", "julius caesar", "tempest", "merchant of venice"):
-        assert found[play] > 0.7 * every[play]
+        assert found[play] > 0.5 * every[play]
     assert found["henry v"] < 0.05 * every["henry v"]
 
 

@@ -166,5 +166,8 @@ def test_bootstraps_that_cannot_be_are_refused(given, message) -> None:
 def test_bootstraps_need_two_values_and_pairs() -> None:
     with pytest.raises(ValueError, match="at least 2 values, but got 1"):
         estimates.bootstrap_interval(torch.zeros(1))
+    for values in (torch.zeros(3, 2), torch.zeros(3).cfloat()):
+        with pytest.raises(ValueError, match="one real number an example"):
+            estimates.bootstrap_interval(values)
     with pytest.raises(ValueError, match="3 and 4 values"):
         estimates.paired_bootstrap(torch.zeros(3), torch.zeros(4))
