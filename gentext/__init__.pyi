@@ -50,6 +50,9 @@ from .denoising.masked_diffusion import MaskedDiffusion as MaskedDiffusion
 from .denoising.schedule import Schedule as Schedule
 from .denoising.score import ImageScoreSDE as ImageScoreSDE
 from .denoising.score import ScoreSDE as ScoreSDE
+from .evaluation import baselines as baselines
+from .evaluation import calibration as calibration
+from .evaluation import classification as classification
 from .evaluation import classifier as classifier
 from .evaluation import estimates as estimates
 from .evaluation import fidelity as fidelity

@@ -23,8 +23,8 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from gentext.core.signatures import keep_contract
+from gentext.data.archives import Archive, RemoteFile
 from gentext.data.files import is_whole
-from gentext.data.sources import Archive, RemoteFile
 
 TIMEOUT = 30  # seconds without an answer
 ATTEMPTS = 3  # at one mirror, while each brings something

@@ -17,7 +17,8 @@ import numpy as np
 import platformdirs
 
 from gentext.core.signatures import keep_contract
-from gentext.data.sources import SOURCES, RemoteFile, Source
+from gentext.data.archives import RemoteFile
+from gentext.data.sources import SOURCES, Source
 
 BUNDLED = Path(__file__).parents[1] / "datasets"
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)

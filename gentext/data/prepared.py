@@ -14,9 +14,18 @@ from gentext.core import check_count, chosen
 from gentext.core.signatures import keep_contract
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
-from gentext.tokens.tokenizer import CHINESE, BPETokenizer, CharTokenizer, WordTokenizer, rows
+from gentext.tokens.tokenizer import (
+    CHINESE,
+    BPETokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    rows,
+)
 
 POEM = 33  # characters of the longest quatrain, and the end of the text
+VERSE = 121  # characters of the longest poem of a genre, and the end of the text
+PASSAGE = 160  # byte pairs that nearly all passages of Shakespeare need
 SENTENCE = 64  # the longest row of a pair to translate
 PROMPT = 16  # the longest name of an emoji, and the end of the text
 LANGUAGES = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
@@ -132,6 +141,43 @@ def translations(*, reverse: bool = False) -> Dataset:
     sides = (side for pair in corpus.train for side in pair)
     tokenizer = BPETokenizer.fit(sides, size=1024, apart=CHINESE)
     return text.pairs(corpus, tokenizer, SENTENCE, reverse=reverse)
+
+
+def titles(*, tokenizer: Tokenizer | None = None) -> Dataset:
+    """Quatrains of the Tang and their titles, both in rows of POEM characters.
+
+    Arguments:
+        tokenizer: one of your own, such as that of a model that was trained before.
+    """
+    corpus = text.load("titles")
+    sides = (side for pair in corpus.train for side in pair)
+    return text.pairs(corpus, tokenizer or CharTokenizer.fit(sides), POEM)
+
+
+def genres(
+    language: str = "zh",
+    *,
+    punctuation: bool = True,
+    tokenizer: Tokenizer | None = None,
+    length: int | None = None,
+) -> Dataset:
+    """Texts and their genres: rows of tokens (n, length), then classes (n,).
+
+    Arguments:
+        language: "zh", poems in characters, or "en", passages of plays in byte pairs.
+        punctuation: whether it stays; in the Chinese poems it tells much of the genre.
+        tokenizer: one of your own, such as that of a model that was trained before.
+        length: tokens of a row, VERSE or PASSAGE if not given; longer texts lose their ends.
+    """
+    corpus = text.load(f"genre-{chosen('language', language, ('zh', 'en'))}")
+    if not punctuation:
+        corpus = corpus.without_punctuation()
+    usual = VERSE if language == "zh" else PASSAGE
+    if tokenizer is None and language == "zh":
+        tokenizer = CharTokenizer.fit(corpus.train)
+    elif tokenizer is None:
+        tokenizer = BPETokenizer.fit(corpus.train, size=1024)
+    return text.labelled(corpus, tokenizer, usual if length is None else length)
 
 
 def captions(*, language: str = "both", style: str = "both", length: int = PROMPT) -> Dataset:

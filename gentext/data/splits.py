@@ -28,6 +28,7 @@ CLAUSE = 5  # words of the shortest clause that may be one's own,
 PART = 5  # and no mere formula, where it is a fifth of its text at least
 IDEOGRAPH = "[\u3040-\u30ff\u3400-\u9fff\U00020000-\U000323af]"  # each counts as a word
 WORD = re.compile(rf"{IDEOGRAPH}|(?:(?!{IDEOGRAPH})\S)+")
+TITLE = re.compile(f"{IDEOGRAPH}{{2,8}}")  # neither a number in a series nor a preface
 MARKS = re.compile(r"""[,.;:!?"()\[\]{}<>|…—–“”‘«»、。，．；：！？（）【】《》〈〉「」『』।؟،؛]+""")
 
 TOGETHER = (
@@ -88,6 +89,49 @@ def pairs(text: str, held_out: tuple[int, int] = SHARES) -> Splits:
     most = max(2, _room(len(unique), held_out[0]))
     keys = [pair if common[pair[1]] > most else pair[1] for pair in unique.values()]
     return _dealt([(pair, None) for pair in unique.values()], [keys, [*unique]], held_out)
+
+
+def classes(text: str, held_out: tuple[int, int] = SHARES) -> Splits:
+    """A class, any notes and a document in each line, divided by tabs.
+
+    Where each line begins with the name of a split, and a tab, that is its split; otherwise they
+    are dealt out as ``lines``. Raises ValueError for a line without a class or a document, for a
+    split without a line, and where too few documents are different.
+    """
+    rows = [line.split("\t") for line in text.split("\n") if line.strip()]
+    made: Splits = {"train": [], "validation": [], "test": []}
+    marked = all(row[0] in made for row in rows)
+    for row in rows:
+        if len(row) < 2 + marked or not all(part.strip() for part in (row[marked], row[-1])):
+            raise ValueError(
+                f"a line has a class, a tab and a document; {' '.join(row)[:40]!r} has not"
+            )
+    if not marked:
+        return lines(text, held_out)
+    for split, *notes, document in rows:
+        made[split].append((document, tuple(notes)))
+    if not all(made.values()):
+        raise ValueError("give lines of train, of validation and of test; one of them has none")
+    return made
+
+
+def titles(text: str, held_out: tuple[int, int] = SHARES) -> Splits:
+    """Any notes, a title and a document in each line, divided by tabs; the splits of ``lines``.
+
+    Pairs of a document and its title are made of those whose title is 2 to 8 Chinese characters.
+    Raises ValueError where a split has none.
+    """
+    made: Splits = {
+        split: [
+            ((document, notes[-1]), notes[:-1])
+            for document, notes in documents
+            if notes and TITLE.fullmatch(notes[-1])
+        ]
+        for split, documents in lines(text, held_out).items()
+    }
+    if not all(made.values()):
+        raise ValueError("too few titles are 2 to 8 Chinese characters; give more, or kind='pairs'")
+    return made
 
 
 def families(texts: Sequence[str]) -> list[int]:
@@ -189,4 +233,6 @@ KINDS: dict[str, Callable[[str, tuple[int, int]], Splits]] = {
     "stream": stream,
     "lines": lines,
     "pairs": pairs,
+    "classes": classes,
+    "titles": titles,
 }

@@ -1,8 +1,9 @@
 """Texts in Chinese and English: ``load("tang")`` gives a corpus, split for training and test.
 
 A corpus holds strings. Which tokens they become is the choice of a tokenizer: ``windows`` cuts one
-long text into rows of tokens, ``padded`` makes one row of each document, ``pairs`` two rows of each
-pair of a translation. What results is a ``Dataset`` that also carries the tokenizer.
+long text into rows of tokens, ``padded`` makes one row of each document, ``labelled`` adds its
+class, ``pairs`` makes two rows of each pair of a translation. What results is a ``Dataset`` that
+also carries the tokenizer.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from __future__ import annotations
 import functools
 import lzma
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gentext.core import check_counts, chosen
+from gentext.core import check_count, check_counts, chosen
 from gentext.core.signatures import keep_contract
 from gentext.data import pairs as rules
 from gentext.data import sources, splits
@@ -39,6 +41,7 @@ class Corpus:
     Arguments:
         train, validation, test: the documents of each, strings or (source, target) pairs.
         notes: for each document of each split what is known of it, such as author and title.
+        classes: where the first note is the class of a document, their names.
         licence, source: under which terms it may be used, and where it was read from.
     """
 
@@ -49,6 +52,27 @@ class Corpus:
     notes: dict[str, tuple[Any, ...]]
     licence: str
     source: str
+    classes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, tuple[int, ...]]:
+        """The number of the class of each document, by the name of the split.
+
+        Raises ValueError for a corpus without classes.
+        """
+        if not self.classes:
+            raise ValueError(f"{self.name!r} has no classes; give one that has, such as 'genre-zh'")
+        return {
+            split: tuple(self.classes.index(note[0]) for note in self.notes[split])
+            for split in SPLITS
+        }
+
+    def without_punctuation(self) -> Corpus:
+        """The same documents of words, apostrophes and spaces alone."""
+        changed: dict[str, Any] = {
+            split: tuple(map(_words_alone, documents)) for split, documents in self.splits.items()
+        }
+        return replace(self, **changed)
 
     @property
     def splits(self) -> dict[str, tuple[Document, ...]]:
@@ -57,8 +81,9 @@ class Corpus:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split}: {len(texts):,}" for split, texts in self.splits.items())
+        kinds = f", classes: {', '.join(self.classes)}" if self.classes else ""
         return (
-            f"Corpus {self.name!r}: documents {sizes}\n"
+            f"Corpus {self.name!r}: documents {sizes}{kinds}\n"
             f"  source: {self.source}\n  licence: {self.licence}"
         )
 
@@ -84,8 +109,7 @@ def load(name: str, *, root: str | os.PathLike[str] | None = None) -> Corpus:
         return read(own, kind=source.kind, name=name)
     if not source.file:
         return _corpus(name, _made_pairs(), source.made, source.licence)
-    split = splits.KINDS[source.kind](_content(source), source.held_out)
-    return _corpus(name, split, source.made, source.licence)
+    return _corpus(name, _dealt(source), source.made, source.licence, source.kind)
 
 
 def read(
@@ -98,7 +122,9 @@ def read(
 
     Arguments:
         kind: "stream" (one long text, cut in its order), "lines" (a document in each line; of
-            columns divided by tabs, the last) or "pairs" (source, tab, target in each line).
+            columns divided by tabs, the last), "pairs" (source, tab, target in each line),
+            "classes" (class, tab, document in each line, or the split before both) or "titles"
+            (title, tab, document in each line).
         encoding: that of a file without a byte-order mark.
 
     Raises ValueError when the file cannot be read as that, or is too small for three splits.
@@ -106,7 +132,8 @@ def read(
     split = chosen("kind of text", kind, splits.KINDS)
     path = Path(os.path.expanduser(path))
     try:
-        return _corpus(name, split(read_text(path, encoding), splits.SHARES), str(path), "your own")
+        dealt = split(read_text(path, encoding), splits.SHARES)
+        return _corpus(name, dealt, str(path), "your own", kind)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as {kind}: {error}") from error
 
@@ -147,6 +174,20 @@ def padded(corpus: Corpus, tokenizer: Tokenizer, length: int) -> Dataset:
     return _dataset(corpus, tokenizer, cut, length)
 
 
+def labelled(corpus: Corpus, tokenizer: Tokenizer, length: int) -> Dataset:
+    """A row of ``length`` tokens and a class for each document; those too long lose their ends.
+
+    Raises ValueError for a corpus without classes.
+    """
+    check_count("length", length, least=2)
+    cut: dict[str, Any] = {}
+    for split, labels in corpus.labels.items():
+        encoded = (tokenizer.encode(t, strict=False) for t in corpus.splits[split])
+        short = [tokens[: length - 1] for tokens in encoded]
+        cut[split] = (filled(short, length), torch.tensor(labels))
+    return _dataset(corpus, tokenizer, cut, length)
+
+
 def pairs(corpus: Corpus, tokenizer: Tokenizer, length: int, *, reverse: bool = False) -> Dataset:
     """Two rows for each pair, source and target; ``reverse`` translates the other way.
 
@@ -177,6 +218,7 @@ def _dataset(corpus: Corpus, tokenizer: Tokenizer, cut: dict[str, Any], length: 
     return Dataset(
         name=corpus.name,
         shape=(length,),
+        classes=corpus.classes if len(cut["train"]) > 1 else (),
         tokenizer=tokenizer,
         licence=corpus.licence,
         source=corpus.source,
@@ -184,10 +226,25 @@ def _dataset(corpus: Corpus, tokenizer: Tokenizer, cut: dict[str, Any], length: 
     )
 
 
-def _corpus(name: str, dealt: splits.Splits, where: str, licence: str) -> Corpus:
+def _corpus(name: str, dealt: splits.Splits, where: str, licence: str, kind: str = "") -> Corpus:
     notes = {split: tuple(note for _, note in dealt[split]) for split in SPLITS}
     texts: dict[str, Any] = {split: tuple(text for text, _ in dealt[split]) for split in SPLITS}
+    named = {note[0] for split in SPLITS for note in notes[split]} if kind == "classes" else ()
+    texts["classes"] = tuple(sorted(named))
     return Corpus(name=name, notes=notes, licence=licence, source=where, **texts)
+
+
+def _words_alone(document: Document) -> Document:
+    """A document without punctuation: a space in its place, where it stands between words."""
+    if not isinstance(document, str):
+        return tuple(map(_words_alone, document))
+    spaced = re.sub(" +", " ", re.sub(r"[^\w\s']+", " ", document))
+    return re.sub(f"(?<={splits.IDEOGRAPH}) +| +(?={splits.IDEOGRAPH})", "", spaced).strip()
+
+
+@functools.cache
+def _dealt(source: sources.Source) -> splits.Splits:
+    return splits.KINDS[source.kind](_content(source), source.held_out)
 
 
 @functools.cache

@@ -10,7 +10,8 @@ import tiny_mnist
 
 from gentext import data
 from gentext.data import files
-from gentext.data.sources import SOURCES, Archive, RemoteFile
+from gentext.data.archives import Archive, RemoteFile
+from gentext.data.sources import SOURCES
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gentext import data
+from gentext import data, text
 from gentext.data import prepared
-from gentext.tokens.tokenizer import EOS, PAD, SPECIALS, UNKNOWN, Tokenizer, rows
+from gentext.tokens.tokenizer import (
+    EOS,
+    PAD,
+    SPECIALS,
+    UNKNOWN,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    rows,
+)
 
 SPLITS = ("train", "validation", "test")
 
@@ -158,3 +167,46 @@ def test_captions_of_one_style(emoji, style):
 def test_captions_that_do_not_exist_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         prepared.captions(**options)
+
+
+def test_genres_are_rows_of_tokens_and_classes():
+    for language, length in (("zh", prepared.VERSE), ("en", prepared.PASSAGE)):
+        corpus, made = text.load(f"genre-{language}"), prepared.genres(language)
+        assert made.shape == (length,)
+        assert made.classes == corpus.classes
+        for split in SPLITS:
+            tokens, labels = getattr(made, split)
+            assert labels.tolist() == list(corpus.labels[split])
+            assert (tokens == EOS).sum(1).eq(1).all()
+        decoded = [made.tokenizer.decode(row) for row in made.train[0][:100].tolist()]
+        assert decoded == list(corpus.train[:100])
+
+
+def test_genres_without_punctuation_and_in_the_tokens_of_another_model():
+    words = WordTokenizer.fit(text.load("shakespeare").train)
+    made = prepared.genres("en", tokenizer=words, length=20)
+    assert made.tokenizer is words
+    assert made.shape == (20,)
+    bare = prepared.genres(punctuation=False)
+    assert not set(bare.tokenizer.alphabet) & set("，。？！、；：")
+    assert torch.equal(bare.test[1], prepared.genres().test[1])
+    with pytest.raises(ValueError, match=r"'fr'.*zh, en"):
+        prepared.genres("fr")
+
+
+def test_few_labels_of_genres_are_as_many_of_each():
+    few = prepared.few_labels(prepared.genres(), 33).train[1]
+    assert few[few >= 0].bincount().tolist() == [33] * 3
+
+
+def test_titles_are_rows_of_poems_and_of_titles():
+    corpus, made = text.load("titles"), prepared.titles()
+    for split in SPLITS:
+        pairs = getattr(corpus, split)
+        assert [len(side) for side in getattr(made, split)] == [len(pairs)] * 2
+        for number, side in enumerate(getattr(made, split)):
+            for row, pair in zip(side[:100].tolist(), pairs, strict=False):
+                assert split != "train" or made.tokenizer.decode(row) == pair[number]
+    assert made.shape == (prepared.POEM,)
+    letters = CharTokenizer.fit(corpus.test[0])
+    assert prepared.titles(tokenizer=letters).tokenizer is letters

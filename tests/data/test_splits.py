@@ -204,3 +204,52 @@ def test_columns_before_the_document_are_its_notes() -> None:
     dealt = splits.lines("x\ty\ta b\n\tz\tc\nd\nw\t\n")
     found = sorted(document for part in dealt.values() for document in part)
     assert found == [("a b", ("x", "y")), ("c", ("", "z")), ("d", ())]
+
+
+def test_classes_stand_before_documents_and_splits_before_classes() -> None:
+    marked = "test\tb\tnote\tone\ntrain\ta\tx\ttwo\n\nvalidation\ta\ty\tthree\ntrain\tb\tz\tfour\n"
+    assert splits.classes(marked) == {
+        "train": [("two", ("a", "x")), ("four", ("b", "z"))],
+        "validation": [("three", ("a", "y"))],
+        "test": [("one", ("b", "note"))],
+    }
+    dealt = "\n".join(f"{'ab'[k % 2]}\tdocument {k} of many" for k in range(100))
+    assert splits.classes(dealt) == splits.lines(dealt)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\tone\nb\n", "'b' has not"),
+        ("train\tone\nvalidation\ta\ttwo\ntest\ta\tthree", "'train one' has not"),
+        ("train\ta\tone\ntrain\ta\t \n", "a class, a tab and a document"),
+        ("train\ta\tone\ntest\ta\ttwo", "one of them has none"),
+        ("", "one of them has none"),
+    ],
+)
+def test_lines_without_class_document_or_split_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        splits.classes(text)
+
+
+def test_titles_are_of_two_to_eight_chinese_characters() -> None:
+    titles = [
+        "春",
+        "春晓",
+        "江雪",
+        "登鹳雀楼望江南道",
+        "登鹳雀楼望江南道中",
+        "春晓 二",
+        "Spring",
+        "",
+    ]
+    rows = [f"{i}\t{title}\t{i}号诗{k}" for k in range(20) for i, title in enumerate(titles)]
+    made = splits.titles("\n".join(rows))
+    whole = splits.lines("\n".join(rows))
+    for split, documents in made.items():
+        kept = [(d, n) for d, n in whole[split] if n[-1] in titles[1:4]]
+        assert documents == [((d, n[-1]), n[:-1]) for d, n in kept]
+    with pytest.raises(ValueError, match="2 to 8 Chinese characters"):
+        splits.titles("\n".join(f"Title {k}\ttext {k}" for k in range(100)))
+    with pytest.raises(ValueError, match="2 to 8 Chinese characters"):
+        splits.titles("\n".join(f"text {k}" for k in range(100)))

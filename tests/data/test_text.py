@@ -230,3 +230,103 @@ def test_a_warning_names_the_line_of_the_reader(tmp_path) -> None:
     with pytest.warns(UserWarning, match="share passages") as warned:
         text.load("tang", root=tmp_path)
     assert warned[0].filename == __file__
+
+
+GENRES = {"genre-zh": (1050, 150, 300), "genre-en": (500, 75, 150)}
+
+
+@pytest.mark.parametrize("name", GENRES)
+def test_genres_are_classes_of_equal_numbers(name: str) -> None:
+    corpus = text.load(name)
+    assert len(corpus.classes) == 3
+    assert ", ".join(corpus.classes) in repr(corpus)
+    for (split, labels), each in zip(corpus.labels.items(), GENRES[name], strict=True):
+        assert Counter(labels) == {0: each, 1: each, 2: each}
+        named = [note[0] for note in corpus.notes[split]]
+        assert [corpus.classes[label] for label in labels] == named
+    assert sum(map(len, corpus.splits.values())) == len(set(sum(corpus.splits.values(), ())))
+
+
+def test_no_play_is_in_two_splits_and_no_held_out_one_in_the_text_of_shakespeare() -> None:
+    """Passages begin as speeches of that text do, but where these are less than 25 characters."""
+    corpus = text.load("genre-en")
+    plays = {split: {note[1] for note in notes} for split, notes in corpus.notes.items()}
+    assert [len(names) for names in plays.values()] == [25, 3, 8]
+    assert len(set.union(*plays.values())) == 36
+    whole = re.sub(r"\W+", " ", "".join(sum(text.load("shakespeare").splits.values(), ())))
+    found: Counter[str] = Counter()
+    every: Counter[str] = Counter()
+    for split, passages in corpus.splits.items():
+        for passage, (_, play) in zip(passages, corpus.notes[split], strict=True):
+            key = play if split == "train" else "held out"
+            every[key] += 1
+            found[key] += re.sub(r"\W+", " ", passage)[:25] in whole
+    assert found["held out"] < 0.01 * every["held out"]
+    for play in ("macbeth", "romeo and juliet", "julius caesar", "tempest", "merchant of venice"):
+        assert found[play] > 0.5 * every[play]
+    assert found["henry v"] < 0.05 * every["henry v"]
+
+
+def test_no_held_out_poem_of_a_genre_shares_a_passage_with_what_is_trained_on() -> None:
+    """A passage is 13 characters in a row, or the whole."""
+    corpus = text.load("genre-zh").without_punctuation()
+    tang = text.load("tang").without_punctuation()
+
+    def passages(poems: tuple[str, ...]) -> set[str]:
+        return {*poems} | {poem[i : i + 13] for poem in poems for i in range(len(poem) - 12)}
+
+    held = [passages(part) for part in (corpus.validation, corpus.test)]
+    assert not held[0] & held[1]
+    assert not (held[0] | held[1]) & passages((*corpus.train, *tang.train))
+
+
+def test_titles_are_those_of_the_quatrains_in_the_same_splits() -> None:
+    corpus, tang = text.load("titles"), text.load("tang")
+    assert sum(map(len, corpus.splits.values())) == 5760
+    for split, pairs in corpus.splits.items():
+        every = {
+            poem: (form, author, title)
+            for poem, (form, author, title) in zip(
+                tang.splits[split], tang.notes[split], strict=True
+            )
+        }
+        for (poem, title), (form, author) in zip(pairs, corpus.notes[split], strict=True):
+            assert every[poem] == (form, author, title)
+            assert 2 <= len(title) <= 8
+
+
+def test_without_punctuation_words_and_apostrophes_stay() -> None:
+    known = {"train": ("Who's there?--Romeo, arise;  -- 'tis I.", ("春晓，题一首。", "a—b"))}
+    rest = dict.fromkeys(("validation", "test"), ("春眠 不觉晓。cat, 猫!",))
+    corpus = text.Corpus(name="own", **known, **rest, notes={}, licence="", source="")
+    bare = corpus.without_punctuation()
+    assert bare.train == ("Who's there Romeo arise 'tis I", ("春晓题一首", "a b"))
+    assert bare.test == bare.validation == ("春眠不觉晓cat猫",)
+    poems = text.load("genre-zh").without_punctuation()
+    assert not re.search(r"\W", "".join(sum(poems.splits.values(), ())))
+    assert poems.labels == text.load("genre-zh").labels
+
+
+def test_rows_with_labels_hold_the_beginning_of_each_document() -> None:
+    corpus = text.load("genre-zh")
+    letters = CharTokenizer.fit(corpus.train)
+    made = text.labelled(corpus, letters, 50)
+    assert made.classes == corpus.classes
+    for split, documents in corpus.splits.items():
+        tokens, labels = getattr(made, split)
+        assert labels.tolist() == list(corpus.labels[split])
+        for row, document in zip(tokens[:50].tolist(), documents, strict=False):
+            begin = letters.encode(document, strict=False)[:49]
+            assert row == [*begin, EOS, *[PAD] * (49 - len(begin))]
+    with pytest.raises(ValueError, match="'tang' has no classes"):
+        text.labelled(text.load("tang"), letters, 50)
+    with pytest.raises(ValueError, match="length=1"):
+        text.labelled(corpus, letters, 1)
+
+
+def test_classes_of_ones_own_are_read_with_their_names(tmp_path) -> None:
+    rows = [f"{('spam', 'ham')[k % 2]}\tletter {k} of mine" for k in range(100)]
+    (tmp_path / "own.txt").write_text("\n".join(rows), "utf-8")
+    corpus = text.read(tmp_path / "own.txt", kind="classes")
+    assert corpus.classes == ("ham", "spam")
+    assert [len(labels) for labels in corpus.labels.values()] == [85, 5, 10]

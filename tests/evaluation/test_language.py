@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -57,3 +58,59 @@ def test_chrf_is_the_f2_of_characters() -> None:
 def test_scores_need_pairs(made: list[str], wanted: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{len(made)} translations for {len(wanted)} ref"):
         language.translation_scores(made, wanted)
+
+
+def subsequences(words: list[int]) -> set[tuple[int, ...]]:
+    """All of them, by enumeration."""
+    return {c for r in range(len(words) + 1) for c in itertools.combinations(words, r)}
+
+
+@pytest.mark.equation("eq-bert-rouge")
+def test_the_longest_common_subsequence_is_that_of_enumeration() -> None:
+    torch.manual_seed(0)
+    for _ in range(20):
+        a, b = torch.randint(3, (7,)).tolist(), torch.randint(3, (6,)).tolist()
+        longest = max(map(len, subsequences(a) & subsequences(b)))
+        assert language.common_length(a, b) == language.common_length(b, a) == longest
+    assert language.common_length([], [1]) == language.common_length([1], []) == 0
+
+
+@pytest.mark.equation("eq-bert-rouge")
+@pytest.mark.parametrize(
+    ("made", "wanted", "precision", "recall"),
+    [
+        ("the cat sat on the mat", "the cat is on the mat", 5 / 6, 5 / 6),
+        ("police kill the gunman", "police killed the gunman", 3 / 4, 3 / 4),  # Lin 2004, section 3
+        ("the gunman kill police", "police killed the gunman", 2 / 4, 2 / 4),
+        ("A cat, a cat!", "a CAT", 2 / 4, 1),
+        ("春晓", "春眠不觉晓", 1, 2 / 5),
+        ("晓，春", "春晓", 1 / 2, 1 / 2),
+        ("", "春晓", 0, 0),
+        ("！", "？", 0, 0),
+    ],
+)
+def test_rouge_l_is_what_was_counted_by_hand(made, wanted, precision, recall) -> None:
+    found = language.rouge_l([made], [wanted])
+    f = 2 * precision * recall / (precision + recall) if precision + recall else 0
+    for value, counted in zip(found, (precision, recall, f), strict=True):
+        assert value.tolist() == pytest.approx([counted], abs=1e-15)
+
+
+def test_rouge_n_counts_what_both_have_as_often_as_both_have_it() -> None:
+    """Of "a a b a" and "a b b a": runs of one word share a a b, of two ab and ba, of three none."""
+    for n, shared in ((1, 3), (2, 2), (3, 0), (5, 0)):
+        found = language.rouge_n(["a a b a"] * 2, ["a b b a", "a a b a"], n)
+        length = max(5 - n, 0)
+        assert found.precision.tolist() == pytest.approx([shared / max(length, 1), float(n < 5)])
+        assert torch.equal(found.f, found.recall)
+    found = language.rouge_n(["春眠不觉"], ["春眠"], 2)
+    assert [float(v) for v in found] == pytest.approx([1 / 3, 1, 1 / 2])
+
+
+def test_rouge_needs_pairs() -> None:
+    for score in (language.rouge_l, language.rouge_n):
+        for made, wanted in ((["a"], ["a", "b"]), ([], [])):
+            with pytest.raises(ValueError, match=rf"{len(made)} texts for {len(wanted)} ref"):
+                score(made, wanted)
+    with pytest.raises(ValueError, match="n=0"):
+        language.rouge_n(["a"], ["a"], 0)

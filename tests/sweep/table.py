@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from typing import Any
 
@@ -104,6 +105,7 @@ TABLE: dict[str, dict[str, Any]] = {
         text="A cat. It sat!", documents=["a. b. c. d.", "b. d. a. e."], most=5, seed=0),
     "text.pairs": row(corpus=Fresh(_tiny_pairs), length=24),
     "text.padded": row(length=24),
+    "text.labelled": row(corpus=Fresh(lambda: _classes()), length=24),
     "text.Corpus": row(name="tiny", train=("a",), validation=("b",), test=("c",), notes={},
         licence="CC0", source="made up"),
     "toys": row(name="two-moons", x=floats(4, 2), sample=torch.add, log_prob=torch.exp),
@@ -204,12 +206,22 @@ TABLE: dict[str, dict[str, Any]] = {
     "velocity.straight": row(t=T4),
     "classifier": row(shape=(1, 8, 8), classes=2, channels=8, x=floats(4, 1, 8, 8), y=LABELS,
         x_t=floats(4, 1, 8, 8), log_snr=T4, features=8, mirror=False),
-    "estimates": row(log_p=-T4, dims=3, values=T4, a=T4, b=T4 / 2, mean=1.0, se=0.1),
+    "baselines": row(texts=TEXTS, y=[0, 1, 1], validation=TEXTS, y_validation=[0, 1, 1],
+        longest=2, vectorizer=Fresh(lambda: _baseline().vectorizer), regression=Fresh(lambda:
+        _baseline().regression), C=1.0, validation_accuracy=0.9),
+    "baselines.NgramBaseline": row(self=Fresh(lambda: _baseline())),
+    "calibration": row(logits=floats(4, 3), p=floats(4, 3).softmax(1), y=LABELS, bins=4,
+        confidence=T4 / 9, accuracy=T4 / 9, count=LABELS),
+    "calibration.temperature_scale": row(logits=torch.eye(3)[[0, 1, 2, 0]],
+        y=torch.tensor([0, 1, 2, 1])),
+    "classification": row(predicted=LABELS, y=LABELS),
+    "estimates": row(log_p=-T4, dims=3, values=T4, a=T4, b=T4 / 2, mean=1.0, se=0.1, low=0.1,
+        high=0.2, difference=0.1, better=0.9, draws=4),
     "fidelity": row(a=floats(9, 2), b=floats(9, 2) / 2, x=floats(9, 2), centres=floats(3, 2),
         radius=0.5, real=floats(9, 2), made=floats(9, 2) / 2, modes=2, near=0.5, reverse_kl=0.1,
         precision=0.5, recall=0.5, steps=2),
     "language": row(log_p=-T4, tokens=wholes(5, 4, 6) + 4, tokenizer=TOKENIZER, pad=0,
-        made=TEXTS, wanted=TEXTS),
+        made=TEXTS, wanted=TEXTS, precision=T4, recall=T4, f=T4, a="abc", b="bc", n=2),
     "report": row(model=made("vae.VAE", shape=(1, 4, 4), classes=2, likelihood="normal"),
         data=Fresh(_tiny_data), trial=Fresh(_trial), test=(IMAGES,), k=2, features=None, limit=4),
     "report.of_density": row(model=made("pixelcnn.PixelCNN")),
@@ -234,3 +246,13 @@ TABLE: dict[str, dict[str, Any]] = {
     **LATER,
 }
 # fmt: on
+
+
+def _baseline() -> Any:
+    y = [0, 1, 1]
+    return attribute("baselines.ngram_baseline").make()(TEXTS, y, TEXTS, y, costs=(1.0,))
+
+
+def _classes() -> Any:
+    notes = dict.fromkeys(("train", "validation", "test"), (("a",), ("b",), ("b",)))
+    return dataclasses.replace(_tiny_corpus(), notes=notes, classes=("a", "b"))
