@@ -137,7 +137,8 @@ class ClassCritic(nn.Module):
         super().__init__()
         check_count("classes", classes)
         self.features = critic.features
-        self.last = nn.Linear(critic.last.in_features, classes)
+        last: Any = critic.last
+        self.last = nn.Linear(last.in_features, classes)
 
     def logits(self, x: Batch) -> ClassLogits:
         """l_k(x) of each class."""

@@ -33,7 +33,7 @@ class Reliability(NamedTuple):
 
     confidence: PerBin
     accuracy: PerBin
-    count: Tensor
+    examples: Tensor
 
 
 def cross_entropy_gradient(logits: ClassLogits, y: Labels) -> ClassLogits:
@@ -138,8 +138,8 @@ def reliability(
     count = place.bincount(minlength=bins)
     held = count > 0
     sums = (place.bincount(v.to(confidence), bins) for v in (confidence, predicted == y))
-    means = (total[held] / count[held] for total in sums)
-    return Reliability(*means, count[held])
+    sure, right = (total[held] / count[held] for total in sums)
+    return Reliability(sure, right, count[held])
 
 
 def _of_width(confidence: Tensor, bins: int) -> Tensor:

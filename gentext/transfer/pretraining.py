@@ -119,7 +119,7 @@ class Contrastive(Model):
         check_counts(features=features, projection=projection)
         check_number("temperature", temperature, above=0)
         self.shape, self.temperature = tuple(shape), temperature
-        self.views = checked_views(VIEWS if views is None else views)
+        self.views: dict[str, Any] = checked_views(VIEWS if views is None else views)
         self.features = Features(shape, channels, features, dropout)
         self.head = mlp(features, projection, (features,))
 
