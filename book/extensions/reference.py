@@ -41,6 +41,7 @@ FOLDERS = {  # in the order of the page, each with its heading
     "flows": ("Invertible maps", "可逆映射"),
     "denoising": ("Diffusion", "扩散"),
     "adversarial": ("Games", "博弈"),
+    "transfer": ("Pre-training and fine-tuning", "预训练与微调"),
     "data": ("Data", "数据"),
     "training": ("Training", "训练"),
     "evaluation": ("Evaluation", "评估"),
