@@ -33,7 +33,7 @@ class Reliability(NamedTuple):
 
     confidence: PerBin
     accuracy: PerBin
-    examples: Tensor
+    counts: Tensor
 
 
 def cross_entropy_gradient(logits: ClassLogits, y: Labels) -> ClassLogits:
@@ -111,8 +111,8 @@ def expected_calibration_error(
 
     Equation: :eq:`eq-bert-tempscale`
     """
-    confidence, accuracy, count = reliability(p, y, bins=bins, equal=equal)
-    return float((count * (accuracy - confidence).abs()).sum() / count.sum())
+    confidence, accuracy, counts = reliability(p, y, bins=bins, equal=equal)
+    return float((counts * (accuracy - confidence).abs()).sum() / counts.sum())
 
 
 def reliability(
@@ -135,11 +135,12 @@ def reliability(
     y = check_labels(y, len(p), p.shape[1])
     confidence, predicted = at_least_single(p.detach()).max(1)
     place = torch.bucketize(confidence, edges(confidence, bins))
-    count = place.bincount(minlength=bins)
-    held = count > 0
-    sums = (place.bincount(v.to(confidence), bins) for v in (confidence, predicted == y))
-    sure, right = (total[held] / count[held] for total in sums)
-    return Reliability(sure, right, count[held])
+    counts = place.bincount(minlength=bins)
+    sure = place.bincount(confidence, bins)
+    right = place.bincount((predicted == y).to(confidence), bins)
+    held = counts > 0
+    sure, right, counts = sure[held], right[held], counts[held]
+    return Reliability(sure / counts, right / counts, counts)
 
 
 def _of_width(confidence: Tensor, bins: int) -> Tensor:

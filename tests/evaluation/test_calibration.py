@@ -81,7 +81,7 @@ Y = torch.tensor([1, 1, 1, 0, 1])  # the first and the last are taken for class 
 def test_bins_of_equal_width_hold_what_was_counted_by_hand() -> None:
     """Of ten: (.5, .6] has .55 and .6, of which one is right; (.7, .8], (.8, .9], (.9, 1] one."""
     found = calibration.reliability(P, Y, bins=10)
-    assert found.examples.tolist() == [2, 1, 1, 1]
+    assert found.counts.tolist() == [2, 1, 1, 1]
     assert found.confidence.tolist() == pytest.approx([0.575, 0.8, 0.9, 0.95])
     assert found.accuracy.tolist() == [0.5, 1, 1, 0]
     error = calibration.expected_calibration_error(P, Y, bins=10)
@@ -90,13 +90,13 @@ def test_bins_of_equal_width_hold_what_was_counted_by_hand() -> None:
 
 def test_bins_of_equal_mass_hold_equal_numbers_and_keep_ties_together() -> None:
     found = calibration.reliability(P, Y, bins=2, equal="mass")
-    assert found.examples.tolist() == [3, 2]
+    assert found.counts.tolist() == [3, 2]
     assert found.confidence.tolist() == pytest.approx([(0.55 + 0.6 + 0.8) / 3, 0.925])
     tied = torch.tensor([[0.7, 0.3]] * 9 + [[0.2, 0.8]])
-    counts = calibration.reliability(tied, torch.zeros(10).long(), bins=5, equal="mass").examples
+    counts = calibration.reliability(tied, torch.zeros(10).long(), bins=5, equal="mass").counts
     assert counts.tolist() == [9, 1]
     p = torch.rand(1000, 3, dtype=torch.float64).softmax(1)
-    counts = calibration.reliability(p, torch.zeros(1000).long(), bins=15, equal="mass").examples
+    counts = calibration.reliability(p, torch.zeros(1000).long(), bins=15, equal="mass").counts
     assert sorted(counts.tolist()) == [66] * 5 + [67] * 10
 
 
@@ -113,8 +113,8 @@ def test_the_error_of_a_calibrated_classifier_is_that_of_chance() -> None:
     """Each bin's gap is about normal, so its mean absolute value is sd √(2/π)."""
     logits, y = simulated(40_000, 3, 6)
     p = logits.softmax(1)
-    confidence, _, count = calibration.reliability(p, y, bins=10)
-    sd = (count * confidence * (1 - confidence)).sqrt() / count.sum()
+    confidence, _, counts = calibration.reliability(p, y, bins=10)
+    sd = (counts * confidence * (1 - confidence)).sqrt() / counts.sum()
     expected, spread = float(sd.sum()) * math.sqrt(2 / math.pi), float(sd.square().sum()) ** 0.5
     found = calibration.expected_calibration_error(p, y, bins=10)
     assert abs(found - expected) < 4 * spread * math.sqrt(1 - 2 / math.pi)

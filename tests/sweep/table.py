@@ -211,7 +211,7 @@ TABLE: dict[str, dict[str, Any]] = {
         _baseline().regression), C=1.0, validation_accuracy=0.9),
     "baselines.NgramBaseline": row(self=Fresh(lambda: _baseline())),
     "calibration": row(logits=floats(4, 3), p=floats(4, 3).softmax(1), y=LABELS, bins=4,
-        confidence=T4 / 9, accuracy=T4 / 9, count=LABELS),
+        confidence=T4 / 9, accuracy=T4 / 9, counts=LABELS),
     "calibration.temperature_scale": row(logits=torch.eye(3)[[0, 1, 2, 0]],
         y=torch.tensor([0, 1, 2, 1])),
     "classification": row(predicted=LABELS, y=LABELS),
