@@ -92,10 +92,13 @@ def test_rows_are_framed_pairs_with_their_segments() -> None:
 
 def test_what_is_cut_off_tells_no_sentences_apart() -> None:
     text = "abc. abd. xyz. abe. pqr. abf. xyw. cde. cdf. pqs."
-    data = next_sentences(corpus(text), CharTokenizer.fit([text]), 7)
-    rows, _, follows = data.train
-    seen = {tuple(row.tolist()) for row in rows[follows == 1]}
-    assert not seen & {tuple(row.tolist()) for row in rows[follows == 0]}
+    seen: dict[int, set[tuple[int, ...]]] = {0: set(), 1: set()}
+    for seed in range(20):  # in each row there are two letters of either sentence
+        data = next_sentences(corpus(text), CharTokenizer.fit([text]), 7, seed=seed)
+        for row, _, follows in zip(*data.train, strict=True):
+            seen[int(follows)].add(tuple(row.tolist()))
+    assert all(seen.values())
+    assert not seen[0] & seen[1]
 
 
 @pytest.mark.parametrize(
