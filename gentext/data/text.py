@@ -184,7 +184,7 @@ def labelled(corpus: Corpus, tokenizer: Tokenizer, length: int) -> Dataset:
     for split, labels in corpus.labels.items():
         encoded = (tokenizer.encode(t, strict=False) for t in corpus.splits[split])
         short = [tokens[: length - 1] for tokens in encoded]
-        cut[split] = (filled(short, length), torch.tensor(labels))
+        cut[split] = (_filled(short, tokenizer, length), torch.tensor(labels))
     return _dataset(corpus, tokenizer, cut, length)
 
 

@@ -94,6 +94,11 @@ class OriginalBERT(BERT):
         x = self.tokens(tokens) + self.segments(segments) + places
         return self._through_blocks(self.dropout(self.norm(x)), tokens)
 
+    def backbone(self) -> list[nn.Module]:
+        """Embeddings with their norm, and blocks; the pooler and both heads are of other tasks."""
+        embeddings = [self.tokens, self.segments, self.positions, self.norm]
+        return [nn.ModuleList(embeddings), *self.blocks]
+
     def pooled(self, tokens: Tokens, segments: Tokens | None = None) -> Float[Tensor, "n width"]:
         """tanh(W h + b) of the features h of the first place, which stands for the whole row.
 

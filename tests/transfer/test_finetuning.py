@@ -26,8 +26,8 @@ CONFIG = TrainConfig(steps=4, batch_size=4, lr=0.01, weight_decay=0.1)
 QUIET: dict[str, Any] = {"progress": False}
 
 
-def bert(**more: Any) -> gt.BERT:
-    return gt.BERT(vocab_size=11, context=8, layers=2, heads=2, width=8, **more)
+def bert(kind: type[gt.BERT] = gt.BERT, **more: Any) -> gt.BERT:
+    return kind(vocab_size=11, context=8, layers=2, heads=2, width=8, **more)
 
 
 def vae(**more: Any) -> gt.VAE:
@@ -70,6 +70,7 @@ ENCODERS: dict[str, Any] = {
     "VQ-VAE": lambda: (gt.VQVAE(**IMAGE, codes=4, code_size=3, hidden=8), grey().round()),
     "GAN": lambda: (gt.ImageGAN(**IMAGE, latent=3, hidden=8), grey()),
     "BERT": lambda: (bert(), tokens()),
+    "original BERT": lambda: (bert(gt.OriginalBERT, dropout=0.0), tokens()),
 }
 
 
