@@ -136,9 +136,8 @@ class ClassCritic(nn.Module):
     def __init__(self, critic: Critic, classes: int) -> None:
         super().__init__()
         check_count("classes", classes)
-        self.features = critic.features
         last: Any = critic.last
-        self.last = nn.Linear(last.in_features, classes)
+        self.features, self.last = critic.features, nn.Linear(last.in_features, classes)
 
     def logits(self, x: Batch) -> ClassLogits:
         """l_k(x) of each class."""

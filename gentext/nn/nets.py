@@ -40,6 +40,8 @@ def mlp(
     for size in hidden:
         check_count("hidden", size)
     sizes = (inputs, *hidden, outputs)
+    for units in hidden:
+        check_count("hidden", units)
     return stacked([nn.Linear(a, b) for a, b in pairwise(sizes)], dropout)
 
 
@@ -125,7 +127,8 @@ def transposed_convolutions(
     inputs: int, shape: Sequence[int], hidden: int, per_value: int
 ) -> nn.Sequential:
     """A linear layer to a quarter of the resolution and two transposed convolutions."""
-    check_counts(inputs=inputs, hidden=hidden, per_value=per_value)
+    check_counts(inputs=inputs, per_value=per_value)
+    check_count("hidden", hidden, 8)
     check_shape(shape)
     few, many = hidden // 8, hidden // 4
     height, width = shape[1] // 4, shape[2] // 4
@@ -225,7 +228,8 @@ class Residual(nn.Module):
 
 def residual_encoder(channels: int, code_size: int, hidden: int) -> nn.Sequential:
     """Images (n, channels, h, w) to vectors (n, code_size, h/4, w/4)."""
-    check_counts(channels=channels, code_size=code_size, hidden=hidden)
+    check_counts(channels=channels, code_size=code_size)
+    check_count("hidden", hidden, 2)
     return nn.Sequential(
         nn.Conv2d(channels, hidden // 2, 4, stride=2, padding=1),
         nn.SiLU(),
@@ -238,7 +242,8 @@ def residual_encoder(channels: int, code_size: int, hidden: int) -> nn.Sequentia
 
 def residual_decoder(code_size: int, outputs: int, hidden: int) -> nn.Sequential:
     """Vectors (n, code_size, h/4, w/4) to ``outputs`` numbers a pixel (n, outputs, h, w)."""
-    check_counts(code_size=code_size, outputs=outputs, hidden=hidden)
+    check_counts(code_size=code_size, outputs=outputs)
+    check_count("hidden", hidden, 2)
     return nn.Sequential(
         nn.Conv2d(code_size, hidden, 3, padding=1),
         Residual(hidden),

@@ -39,6 +39,7 @@ from gentext.core.signatures import keep_contract
 from gentext.nn.nets import Features, mlp
 
 VIEWS = {"shift": 0.1, "scale": 0.15, "turn": 0.2, "brightness": 0.3, "noise": 0.05, "erase": 0.25}
+LEAST = 1e-3  # temperature; cosines are divided by it
 MOST = {"shift": 1.0, "scale": 0.9, "turn": math.pi, "brightness": 1.0, "noise": 10.0, "erase": 1.0}
 
 
@@ -79,7 +80,7 @@ def nt_xent(first: Flat, second: Flat, temperature: float) -> Scalar:
 
     Source: Chen et al., ICML 2020.
     """
-    check_number("temperature", temperature, above=0)
+    check_number("temperature", temperature, least=LEAST)
     if first.shape != second.shape:
         raise ValueError(
             f"got features {tuple(first.shape)} and {tuple(second.shape)}; give two of each image"
@@ -117,7 +118,7 @@ class Contrastive(Model):
     ) -> None:
         super().__init__()
         check_counts(features=features, projection=projection)
-        check_number("temperature", temperature, above=0)
+        check_number("temperature", temperature, least=LEAST)
         self.shape, self.temperature = tuple(shape), temperature
         self.views: dict[str, Any] = checked_views(VIEWS if views is None else views)
         self.features = Features(shape, channels, features, dropout)
@@ -147,7 +148,7 @@ class Contrastive(Model):
         Equation: :eq:`eq-pre-infonce`
         """
         self.check(x)
-        first, second = (self.head(self.represent(views(x, **self.views))) for _ in range(2))
+        first, second = (self.head(self.represent(views(x, None, **self.views))) for _ in range(2))
         return nt_xent(first, second, self.temperature)
 
 

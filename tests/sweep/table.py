@@ -68,6 +68,9 @@ TABLE: dict[str, dict[str, Any]] = {
     "semi_supervised_gan": row(shape=(1, 4, 4), classes=2, latent=2, x=IMAGES, y=LABELS, z=Z,
         a=Z, b=Z, steps=3, turn="critic_loss", step=0, logits=floats(4, 2), real=floats(4, 2),
         fake=-floats(4, 2)),
+    "semi_supervised_gan.SemiSupervisedGAN.decode": row(y=None),
+    "semi_supervised_gan.SemiSupervisedGAN.sample": row(y=None),
+    "semi_supervised_gan.SemiSupervisedGAN.interpolate": row(a=Z, b=Z, y=None),
     "semi_supervised_gan.ClassCritic": row(critic=made("gan_nets.MLPCritic", shape=(1, 4, 4),
         classes=0)),
     "objectives": row(real=T4, fake=T4 / 2, given={"r1": 0.5}, squared=T4, critic=lambda x, *y:
