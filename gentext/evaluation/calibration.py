@@ -104,7 +104,7 @@ def _check_best(l_y: float, most: float) -> None:
 def expected_calibration_error(
     p: Probabilities, y: Labels, *, bins: int = 15, equal: str = "width"
 ) -> float:
-    """The mean of abs(accuracy − confidence) over bins of confidence, each weighted by its examples.
+    """abs(accuracy − confidence), the mean over bins of confidence, weighted by their examples.
 
     Arguments:
         equal: "width" or "mass", as for ``reliability``.

@@ -40,8 +40,6 @@ def mlp(
     for size in hidden:
         check_count("hidden", size)
     sizes = (inputs, *hidden, outputs)
-    for units in hidden:
-        check_count("hidden", units)
     return stacked([nn.Linear(a, b) for a, b in pairwise(sizes)], dropout)
 
 
