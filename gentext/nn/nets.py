@@ -167,8 +167,8 @@ def check_features(shape: Sequence[int], channels: int, features: int) -> None:
         raise ValueError(
             f"got shape {tuple(shape)}; give images (c, h, w), longer than {SMALLEST} on a side"
         )
-    check_counts(channels=channels, features=features)
-    if channels % GROUPS:
+    check_count("features", features)
+    if channels < GROUPS or channels % GROUPS:
         raise ValueError(f"got channels={channels}; give a multiple of {GROUPS}")
 
 

@@ -15,6 +15,7 @@ from gentext.denoising.conditions import Text
 from gentext.denoising.diffusion import Diffusion
 from gentext.denoising.dit import AdaLNZeroBlock, DiT, adaln_zero, patchify, unpatchify
 from gentext.denoising.flow_matching import FlowMatching
+from gentext.sequences.patches import plane_positions
 
 pytestmark = pytest.mark.usefixtures("float64")
 
