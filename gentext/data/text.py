@@ -244,12 +244,9 @@ def _words_alone(document: Document) -> Document:
 
 @functools.cache
 def _dealt(source: sources.Source) -> splits.Splits:
-    return splits.KINDS[source.kind](_content(source), source.held_out)
-
-
-@functools.cache
-def _content(source: sources.Source) -> str:
-    return lzma.decompress(bundled(source).read_bytes()).decode("utf-8")
+    """The documents of a bundled source, which are dealt out once."""
+    content = lzma.decompress(bundled(source).read_bytes()).decode("utf-8")
+    return splits.KINDS[source.kind](content, source.held_out)
 
 
 def _own_file(name: str, root: str | os.PathLike[str] | None) -> Path | None:

@@ -77,7 +77,7 @@ def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels):
 @pytest.mark.parametrize("load", [lambda: data.load("digits"), lambda: text.load("names")])
 def test_a_bundled_file_that_is_damaged_or_gone_is_refused(tmp_path, monkeypatch, load):
     monkeypatch.setattr(files, "BUNDLED", tmp_path)
-    text._content.cache_clear()
+    text._dealt.cache_clear()
     for damage in (lambda: None, lambda: [(tmp_path / f).write_bytes(b"PK") for f in FILES]):
         damage()
         with pytest.raises(ValueError, match=r"is damaged: install the package anew"):

@@ -210,7 +210,7 @@ def test_unknown_texts_and_damaged_ones_are_refused(monkeypatch) -> None:
         text.load("bible")
     source = replace(text.SOURCES["names"], sha256="0" * 64)
     monkeypatch.setitem(text.SOURCES, "names", source)
-    text._content.cache_clear()
+    text._dealt.cache_clear()
     with pytest.raises(ValueError, match="damaged"):
         text.load("names")
 
