@@ -8,23 +8,21 @@ frozen also stays in evaluation mode, whatever ``train()`` of the model around i
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
 from gentext.core.signatures import keep_contract
 
-Part = TypeVar("Part", bound=nn.Module)
 
-
-def freeze(module: Part) -> Part:
+def freeze(module: nn.Module) -> Any:
     """Keep ``module`` as it is: in evaluation mode, and without gradients for its parameters."""
     for part in module.modules():
         vars(part)["train"] = MethodType(_stay, part)  # a copy of the part has its own
     return module.requires_grad_(False).eval()
 
 
-def unfreeze(module: Part) -> Part:
+def unfreeze(module: nn.Module) -> Any:
     """Let all of ``module`` learn (again); its mode is then that of ``train`` and ``eval``."""
     for part in module.modules():
         vars(part).pop("train", None)

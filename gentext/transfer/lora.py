@@ -12,7 +12,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,6 @@ from gentext.sequences.attention import MultiHeadAttention
 from gentext.transfer.freezing import freeze
 
 Rows = tuple[int, int]  # the first of the rows of W, and the one after the last
-Part = TypeVar("Part", bound=nn.Module)
 FEW = 12  # names that an error lists
 
 
@@ -102,8 +101,8 @@ class LoRALinear(nn.Module):
 
 
 def add_lora(
-    module: Part, names: str | Sequence[str], *, rank: int, alpha: float | None = None
-) -> Part:
+    module: nn.Module, names: str | Sequence[str], *, rank: int, alpha: float | None = None
+) -> Any:
     """Freeze ``module``, and let only low-rank updates of its linear layers called ``names`` learn.
 
     Names are whole, or endings ("up", "attention.out"), or patterns ("blocks.0.*"). Of the joint
@@ -123,14 +122,14 @@ def add_lora(
     return module
 
 
-def merge(module: Part) -> Part:
+def merge(module: nn.Module) -> Any:
     """Compute with the sum of matrix and update in all layers of ``module`` that have one."""
     for layer in _adapted(module):
         layer.merge()
     return module
 
 
-def unmerge(module: Part) -> Part:
+def unmerge(module: nn.Module) -> Any:
     """Undo ``merge``, exactly."""
     for layer in _adapted(module):
         layer.unmerge()
