@@ -54,7 +54,10 @@ BELOW, ONES = torch.tensor([[-0.5, 0.5], [0.5, 0.5]]), torch.ones(2, 2)
         (lambda: gt.dirac.momentum_roots(1j, math.inf, 0.5), "eta"),
         (lambda: gt.bound.continuous_bound(200 * ONES[0], 0 * ONES), "no finite torch.float32"),
         (lambda: gt.bound.grey_nll(BELOW, BELOW, torch.tensor(1e-30), 17), "width that is not"),
-        (lambda: gt.velocity.matching_error(lambda x, t: x, ONES, ONES, ONES[:1]), r"each of 2|\(n\)"),
+        (
+            lambda: gt.velocity.matching_error(lambda x, t: x, ONES, ONES, ONES[:1]),
+            r"each of 2|\(n\)",
+        ),
         (lambda: gt.distributions.kl_multivariate_normal(ONES[0], ONES, ONES[0], ONES), "cov_1"),
         (lambda: gt.masking.reveal(ONES[0], ONES[0]), "times that are not in order"),
         (lambda: gt.transforms.start_at(torch.nn.Linear(1, 1), torch.tensor(1j)), "complex bias"),
