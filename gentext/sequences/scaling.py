@@ -108,7 +108,7 @@ def interval(
     """The middle ``level`` of a ``quantity`` over the laws of ``bootstrap``, from low to high."""
     check_number("level", level, above=0, below=1)
     if not laws:
-        raise ValueError("got no laws; give those of bootstrap")
+        raise ValueError("got 0 laws; give those of bootstrap")
     values = torch.tensor([quantity(law) for law in laws], dtype=torch.float64)
     low, high = values.quantile(values.new_tensor([(1 - level) / 2, (1 + level) / 2])).tolist()
     return low, high

@@ -37,25 +37,24 @@ def sharded(model: Model, device: torch.device, count: int) -> Model:
 
     _check(model)
     units = _units(model)
-    parts = copy.deepcopy(model).to(device)
-    for tensor in (*parts.parameters(), *parts.buffers()):
-        torch.distributed.broadcast(tensor.detach(), src=0)
+    parts = copy.deepcopy(model)
     mesh = init_device_mesh(device.type, (count,))
     for module in list(parts.modules()):
-        if type(module) in units:
+        if type(module) in units:  # moves to the device alone, and leaves only its part there
             fully_shard(module, mesh=mesh)
     fully_shard(parts, mesh=mesh)
+    scatter(model, parts.to(device))
     return parts
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor of which this may be a part; to be called in all processes."""
+    """The tensor of which this may be a part, on the CPU; to be called in all processes."""
     placed: Any = tensor
-    return placed.full_tensor() if _is_part(tensor) else tensor
+    return placed.full_tensor().cpu() if _is_part(tensor) else tensor
 
 
 def part(tensor: Tensor, like: Tensor) -> Tensor:
-    """This process's part of ``tensor``, divided as ``like`` is, which may be no part at all."""
+    """This process's part of what the first has, divided as ``like`` is, if that is a part."""
     if not _is_part(like) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -73,9 +72,11 @@ def gather(parts: Model, into: Model) -> None:
 
 @torch.no_grad()
 def scatter(model: Model, into: Model) -> None:
-    """The reverse: give the processes their parts of the weights of ``model``."""
+    """The reverse: give the processes their parts of the weights that the first has."""
     for theirs, mine in _both(model, into):
         mine.copy_(part(theirs, mine))
+        if not _is_part(mine):
+            torch.distributed.broadcast(mine.detach(), src=0)
 
 
 def _both(model: Model, parts: Model) -> list[tuple[Tensor, Tensor]]:

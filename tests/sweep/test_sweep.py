@@ -66,7 +66,7 @@ BELOW, ONES = torch.tensor([[-0.5, 0.5], [0.5, 0.5]]), torch.ones(2, 2)
         (lambda: gt.transforms.Coupling(2, hidden=(0,)), "hidden must be a whole number"),
         (lambda: gt.masked.MaskedMLP(0, (2,), outputs=1), "features must be a whole number"),
         (lambda: gt.masked.MaskedLinear(ONES[:, :0]), "1 at least"),
-        (lambda: gt.scaling.interval([], lambda law: 0.0), "no laws"),
+        (lambda: gt.scaling.interval([], lambda law: 0.0), "0 laws"),
     ],
 )
 def test_values_outside_of_a_domain_are_refused(call: Callable[[], object], message: str) -> None:
