@@ -149,8 +149,10 @@ from .transfer import finetuning as finetuning
 from .transfer import freezing as freezing
 from .transfer import lora as lora
 from .transfer import masked_autoencoder as masked_autoencoder
+from .transfer import parallelism as parallelism
 from .transfer import pretraining as pretraining
 from .transfer import probe as probe
+from .transfer import regularization as regularization
 from .transfer.finetuning import Finetuned as Finetuned
 from .transfer.freezing import freeze as freeze
 from .transfer.freezing import unfreeze as unfreeze
