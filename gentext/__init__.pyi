@@ -61,6 +61,7 @@ from .evaluation import metrics as metrics
 from .evaluation import report as report
 from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import NoisyClassifier as NoisyClassifier
+from .figures import diagrams as diagrams
 from .figures import plot as plot
 from .figures import widgets as widgets
 from .flows import bases as bases

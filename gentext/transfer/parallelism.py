@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gentext.core import check_count, check_counts, chosen
+from gentext.core import check_count, check_counts, check_number, chosen
 from gentext.core.signatures import keep_contract
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12  # bytes a parameter: half precision twice, then Adam's
@@ -34,7 +34,7 @@ SHARDED: dict[str, tuple[bool, bool, bool]] = {
 }
 
 
-def training_bytes(N: int, devices: int = 1, sharded: str = "nothing") -> float:
+def training_bytes(N: float | int, devices: int = 1, sharded: str = "nothing") -> float:
     """Bytes a device of weights, gradients and Adam's state of N parameters in mixed precision.
 
     Arguments:
@@ -45,7 +45,8 @@ def training_bytes(N: int, devices: int = 1, sharded: str = "nothing") -> float:
 
     Equation: :eq:`eq-pre-memory`
     """
-    check_counts(N=N, devices=devices)
+    check_number("N", N, above=0)
+    check_count("devices", devices)
     parts = chosen("sharding", sharded, SHARDED)
     each = (WEIGHTS, GRADIENTS, OPTIMIZER)
     shares = (size / (devices if part else 1) for size, part in zip(each, parts, strict=True))

@@ -277,6 +277,8 @@ LATER: dict[str, dict[str, Any]] = {
     "lora": row(module=made("transformer.TransformerBlock"), names=["q", "v"], rank=2,
         base=Fresh(lambda: nn.Linear(3, 4)), x=X, delta=P2),
     "lora.best_update": row(rank=1),
+    "diagrams": row(boxes={"x": (0.0, 0.0, "x"), "y": (1.0, 0.0, "y")}, arrows=[("x", "y")],
+        size=(3.0, 1.0), plain=("x",), fontsize=9.0),
     "parallelism": row(N=10, devices=2, sharded="weights", stages=2, parts=3,
                        vectors=[T4, T4]),
     "regularization": row(x=X, w=floats(3), rate=0.2),
