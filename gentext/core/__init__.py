@@ -5,6 +5,7 @@
 from gentext.core.capabilities import (
     Bound,
     Classifies,
+    Compares,
     Density,
     Encodes,
     Generates,

@@ -126,6 +126,15 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class Compares(Protocol):
+    """Compares the examples of a batch with one another: its loss is no mean of theirs."""
+
+    def guessing(self, n: int) -> float:
+        """The loss in nats of whoever guesses, in a batch of ``n`` examples."""
+        ...
+
+
+@runtime_checkable
 class PseudoDensity(Protocol):
     """Knows how probable each part of an example is given all others, but not the example."""
 

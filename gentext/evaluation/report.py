@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from gentext.core import (
     Bound,
     Classifies,
+    Compares,
     Density,
     Encodes,
     Model,
@@ -108,7 +109,8 @@ def evaluate(
     test examples are compared with these: in the features of a classifier by ``frechet``,
     ``precision`` and ``recall``, and the share ``accuracy`` of those that it puts in the class
     they were drawn for; without one by ``modes``, ``near`` and ``reverse_kl`` where the modes of
-    the data are known, or else by ``mmd``.
+    the data are known, or else by ``mmd``. Of a model that compares the examples of a batch there
+    is the loss of all test examples in one, beside that of ``guessing``.
 
     Raises:
         ValueError: ``model`` is none of gentext, ``data`` is no data set or has no test examples,
@@ -199,6 +201,13 @@ def of_loss(model: Model, trial: Trial) -> Report:
     return _averaged({"loss": torch.stack(each)}, trial.data)
 
 
+def of_comparison(model: Any, trial: Trial) -> Report:
+    """The loss of all examples as one batch, and that of guessing."""
+    with drawing_from(trial.generator):
+        loss = float(model.loss(*trial.test))
+    return {"loss": loss, "guessing": model.guessing(len(trial.x)), "n": len(trial.x)}
+
+
 KINDS: Mapping[type, Callable[[Any, Trial], Report]] = {  # the first that fits, or else the loss
     Translates: of_translations,
     Density: of_density,
@@ -206,6 +215,7 @@ KINDS: Mapping[type, Callable[[Any, Trial], Report]] = {  # the first that fits,
     Bound: of_bound,
     Classifies: of_classifier,
     Samples: of_samples,
+    Compares: of_comparison,
 }
 
 

@@ -27,6 +27,7 @@ from gentext.core import (
     Model,
     as_weights,
     at_least_single,
+    check_count,
     check_counts,
     check_examples,
     check_number,
@@ -141,6 +142,11 @@ class Contrastive(Model):
     def backbone(self) -> list[nn.Module]:
         """All layers but those of the projection."""
         return [self.features]
+
+    def guessing(self, n: int) -> float:
+        """log(2n − 1) nats, the loss of guessing the partner among the views of n images."""
+        check_count("n", n)
+        return math.log(2 * n - 1)
 
     def loss(self, x: Batch) -> Scalar:
         """InfoNCE of two random views of each image, in nats.

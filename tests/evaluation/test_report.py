@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from gentext import data, metrics
 from gentext.adversarial.gan import GAN, ImageGAN
@@ -18,6 +19,7 @@ from gentext.latent.vae import VAE
 from gentext.sequences.bert import BERT
 from gentext.sequences.recurrent import RecurrentLM
 from gentext.tokens.tokenizer import EOS, PAD, UNKNOWN, CharTokenizer, rows
+from gentext.transfer.pretraining import Contrastive
 
 
 def test_evaluate_reports_what_the_model_says_of_the_test_examples() -> None:
@@ -188,3 +190,21 @@ def test_what_is_no_data_set_is_refused_with_how_to_make_one() -> None:
     assert metrics.evaluate(model, own)["n"] == 5
     with pytest.raises(ValueError, match="no test examples"):
         metrics.evaluate(model, Dataset(name="own", train=(x,), test=(), shape=x.shape[1:]))
+
+
+def test_a_loss_that_compares_examples_is_that_of_all_of_them_at_once() -> None:
+    """One image alone has no others to be told from: its loss is 0, which says nothing."""
+    torch.manual_seed(0)
+    model = Contrastive(shape=(1, 8, 8), channels=8, features=8, views={})
+    digits = data.load("digits").without_labels()
+    report = metrics.evaluate(model, digits, limit=20)
+    with torch.no_grad():
+        z = normalize(model.head(model.encode(digits.test[0][:20])), dim=1).repeat(2, 1)
+    likely = (z @ z.T / model.temperature).softmax(1)
+    nats = [
+        -float((likely[i, (i + 20) % 40] / (1 - likely[i, i])).log())  # not itself
+        for i in range(40)
+    ]
+    assert report["loss"] == pytest.approx(sum(nats) / 40, abs=1e-5)
+    assert report["guessing"] == pytest.approx(math.log(39))
+    assert report["n"] == 20

@@ -30,5 +30,5 @@ def test_arrows_end_at_frames_and_all_boxes_are_inside():
 
 
 def test_an_arrow_to_no_box_is_refused():
-    with pytest.raises(ValueError, match="box.*decoder"):
+    with pytest.raises(ValueError, match=r"box.*decoder"):
         diagrams.diagram(BOXES, [("x", "decoder")])
