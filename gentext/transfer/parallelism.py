@@ -6,7 +6,7 @@ device keeps a part of what belongs to the weights, and fetches the rest when it
 each device has some of the layers, and parts of the batch pass through them one behind the other.
 Tensor parallel: each device has a part of every matrix.
 
-Notation: ``N`` parameters, d = ``devices``, S = ``stages`` of a pipeline, M = ``parts`` of the
+Notation: ``P`` parameters, d = ``devices``, S = ``stages`` of a pipeline, m = ``parts`` of the
 batch that pass through it.
 
 Source: Rajbhandari et al., SC 2020 (ZeRO); Huang et al., NeurIPS 2019 (GPipe); Patarasuk and Yuan,
@@ -34,8 +34,8 @@ SHARDED: dict[str, tuple[bool, bool, bool]] = {
 }
 
 
-def training_bytes(N: float | int, devices: int = 1, sharded: str = "nothing") -> float:
-    """Bytes a device of weights, gradients and Adam's state of N parameters in mixed precision.
+def training_bytes(P: float | int, devices: int = 1, sharded: str = "nothing") -> float:
+    """Bytes a device of weights, gradients and Adam's state of P parameters in mixed precision.
 
     Arguments:
         sharded: what is divided by the number of devices: "nothing" (16 bytes a parameter on each),
@@ -45,16 +45,16 @@ def training_bytes(N: float | int, devices: int = 1, sharded: str = "nothing") -
 
     Equation: :eq:`eq-pre-memory`
     """
-    check_number("N", N, above=0)
+    check_number("P", P, above=0)
     check_count("devices", devices)
     parts = chosen("sharding", sharded, SHARDED)
     each = (WEIGHTS, GRADIENTS, OPTIMIZER)
     shares = (size / (devices if part else 1) for size, part in zip(each, parts, strict=True))
-    return N * sum(shares)
+    return P * sum(shares)
 
 
 def pipeline_idle(stages: int, parts: int) -> float:
-    """(S − 1)/(M + S − 1), the share of time in which a device of a pipeline has nothing to do.
+    """(S − 1)/(m + S − 1), the share of time in which a device of a pipeline has nothing to do.
 
     Equation: :eq:`eq-pre-bubble`
     """
@@ -66,8 +66,8 @@ def pipeline_schedule(stages: int, parts: int) -> Int[Tensor, "stages time"]:
     """Which part of the batch each stage works on at each time, forward and then backward.
 
     A part enters a stage when the one before has finished it and the stage is free; after the last
-    part has left the last stage, all go back through the stages. 0 to M − 1 is a part going
-    forward, M to 2M − 1 one going back, −1 is idle. All steps take as long.
+    part has left the last stage, all go back through the stages. 0 to m − 1 is a part going
+    forward, m to 2m − 1 one going back, −1 is idle. All steps take as long.
 
     Equation: :eq:`eq-pre-bubble`
     """

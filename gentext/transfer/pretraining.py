@@ -4,7 +4,7 @@ Of each image two random views are made. The model is asked, for one of them, wh
 is its partner; it can only answer by what both views show and other images do not. What the views
 change at random is what the features learn to leave out: their invariances are chosen, not found.
 
-Notation: I(X; Y) the mutual information of a pair in nats; f(x, y) the critic, a number for a pair;
+Notation: I(X; V) the mutual information of a pair in nats; s(x, v) the score, or critic, of a pair;
 N candidates, of which one is the partner; L the mean of −log of the probability of the partner;
 ``z`` (n, d) projected features of length 1, τ the ``temperature``.
 
@@ -45,7 +45,7 @@ MOST = {"shift": 1.0, "scale": 0.9, "turn": math.pi, "brightness": 1.0, "noise":
 
 
 def info_nce(scores: Float[Tensor, "*batches n candidates"]) -> Scalar:
-    """L = −mean log (exp f_ii / Σ_j exp f_ij) of critic values f_ij of x_i and y_j, in nats.
+    """L = −mean log (exp s_ii / Σ_j exp s_ij) of the scores s_ij of x_i and v_j, in nats.
 
     The pairs are on the diagonal; each x_i has n candidates, those of its own batch.
 
@@ -61,9 +61,9 @@ def info_nce(scores: Float[Tensor, "*batches n candidates"]) -> Scalar:
 
 
 def info_nce_bound(scores: Float[Tensor, "*batches n candidates"]) -> Scalar:
-    """log N − L in nats, whose mean over batches is at most I(X; Y), and which is at most log N.
+    """log N − L in nats, whose mean over batches is at most I(X; V), and which is at most log N.
 
-    For N → ∞ it reaches I(X; Y) for the critic log p(y | x)/p(y), or one that differs from it by a
+    For N → ∞ it reaches I(X; V) for the score log p(v | x)/p(v), or one that differs from it by a
     function of x alone.
 
     Equation: :eq:`eq-pre-infonce`
@@ -74,7 +74,7 @@ def info_nce_bound(scores: Float[Tensor, "*batches n candidates"]) -> Scalar:
 def nt_xent(first: Flat, second: Flat, temperature: float) -> Scalar:
     """InfoNCE from each of 2n views to its partner among the 2n − 1 others, in nats.
 
-    Row i of ``first`` and of ``second`` are the features of two views of the same image; the critic
+    Row i of ``first`` and of ``second`` are the features of two views of the same image; the score
     is their cosine divided by the temperature τ.
 
     Equation: :eq:`eq-pre-infonce`

@@ -1,7 +1,7 @@
 """Dropout as a penalty: what noise on the inputs adds, on average, to the loss of a linear model.
 
 Notation: ``x`` (n, d) inputs, ``y`` (n,) targets, ``w`` (d,) weights; each input is set to 0 with
-probability p = ``rate``, and divided by 1 − p where it is not, independently of all others.
+probability q = ``rate``, and divided by 1 − q where it is not, independently of all others.
 
 Source: Srivastava et al., JMLR 2014 (section 9.1); Wager et al., NeurIPS 2013.
 """
@@ -17,10 +17,10 @@ from gentext.core.signatures import keep_contract
 
 
 def dropout_penalty(x: Float[Tensor, "n d"], w: Float[Tensor, "d"], rate: float) -> Scalar:
-    """p/(1 − p) Σ_j w_j² Σ_i x_ij², in the units of y², which dropout adds to ‖y − x w‖².
+    """q/(1 − q) Σ_j w_j² Σ_i x_ij², in the units of y², which dropout adds to ‖y − x w‖².
 
     It is a ridge whose strength differs from weight to weight: large where inputs are large. For
-    standardised inputs it is n p/(1 − p) ‖w‖², a ridge like any other.
+    standardised inputs it is n q/(1 − q) ‖w‖², a ridge like any other.
 
     Equation: :eq:`eq-pre-dropout`
     """

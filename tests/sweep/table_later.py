@@ -279,7 +279,7 @@ LATER: dict[str, dict[str, Any]] = {
     "lora.best_update": row(rank=1),
     "diagrams": row(boxes={"x": (0.0, 0.0, "x"), "y": (1.0, 0.0, "y")}, arrows=[("x", "y")],
         size=(3.0, 1.0), plain=("x",), fontsize=9.0),
-    "parallelism": row(N=10, devices=2, sharded="weights", stages=2, parts=3,
+    "parallelism": row(P=10, devices=2, sharded="weights", stages=2, parts=3,
                        vectors=[T4, T4]),
     "regularization": row(x=X, w=floats(3), rate=0.2),
     "probe": row(mean=floats(3), std=floats(3), weight=floats(2, 3), bias=floats(2), penalty=1.0,
