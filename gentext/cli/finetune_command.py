@@ -99,7 +99,8 @@ def _settings(method: str, given: dict[str, Any]) -> dict[str, Any]:
         if option not in settings:
             takers = " or ".join(other for other, known in METHODS.items() if option in known)
             raise ValueError(
-                f"--{option.replace('_', '-')} belongs to --method {takers}, and you chose {method}; leave it out"
+                f"--{option.replace('_', '-')} belongs to --method {takers}, and you chose "
+                f"{method}; leave it out"
             )
         settings[option] = value
     return settings
