@@ -214,7 +214,7 @@ def _say_what(found: Trained, data: Dataset, model: Finetuned, method: str) -> N
     train, validation, test = sizes
     where = f" ({data.source})" if data.source else ""
     typer.echo(
-        f"{found.name}, a {type(found.model).__name__}, on {data.name}{where}: {train} labels of "
+        f"{found.name} ({type(found.model).__name__}) on {data.name}{where}: {train} labels of "
         f"{len(data.classes)} classes to train on, {validation} to validate, {test} to test"
     )
     if data.tokenizer is not None:

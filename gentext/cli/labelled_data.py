@@ -109,10 +109,11 @@ def _images(data: Dataset, found: Trained, encoder: Any) -> Dataset:
             f"{found.name} reads rows of tokens, and {data.name} are images of shape {data.shape}; "
             "give an encoder of images"
         )
-    if isinstance(encoder, OfShape) and tuple(encoder.shape) != data.shape:
+    shape = tuple(encoder.shape) if isinstance(encoder, OfShape) else "unknown"
+    if shape != data.shape:
         raise ValueError(
-            f"{found.name} reads examples of shape {tuple(encoder.shape)}, and those of "
-            f"{data.name} are of shape {data.shape}; give an encoder of this shape, or other data"
+            f"{found.name} reads examples of shape {shape}, and those of {data.name} are of shape "
+            f"{data.shape}; give an encoder of this shape, or other data"
         )
     two = found.data is not None and found.data.levels == 2
     return replace(prepared.binary(data) if two else data, notes={})

@@ -99,7 +99,7 @@ From = Annotated[
         parser=_path,
         metavar="CHECKPOINT",
         help="A file, the folder of a training, or weights of `gentext list`, of an encoder: a "
-        "VAE, Autoencoder, VQ-VAE, GAN, Classifier, BERT, or what learnt from pictures alone "
+        "VAE, Autoencoder, VQVAE, GAN, Classifier, BERT, or what learnt from pictures alone "
         "(Contrastive, MaskedAutoencoder).",
     ),
 ]
