@@ -60,7 +60,12 @@ def finetune(
     from gentext.cli import labelled_data, places, trained
     from gentext.training import checkpoint, saver
 
-    given = {"steps": steps, "lr": lr, "batch_size": batch_size, "patience": patience}
+    given: dict[str, Any] = {
+        "steps": steps,
+        "lr": lr,
+        "batch_size": batch_size,
+        "patience": patience,
+    }
     given |= {"decay": decay, "pull": pull, "rank": rank, "layers": layers}
     settings = _settings(method, given)
     folder = (out or Path("runs") / f"{name}-{method}").expanduser()
@@ -110,7 +115,7 @@ def _begun(found: Trained, data: Dataset, method: str, settings: dict[str, Any])
     """The model before its training; ValueError where encoder, method and data do not fit."""
     from gentext.transfer.finetuning import Finetuned
 
-    how = {key: settings[key] for key in ("decay", "pull") if key in settings}
+    how: dict[str, Any] = {key: settings[key] for key in ("decay", "pull") if key in settings}
     if method == "lora":
         how["lora"] = {"names": _layers(found, settings["layers"]), "rank": settings["rank"]}
     frozen, classes = method == "probe", len(data.classes)
@@ -148,8 +153,8 @@ def _layers(found: Trained, given: str | None) -> list[str]:
     return linear
 
 
-def _fitted(model: Finetuned, data: Dataset) -> None:
-    """Give the head the best fit on the features, its penalty chosen as that of the baseline."""
+def _fitted(model: Finetuned, data: Dataset) -> int:
+    """Give the head the best fit on the features, as the baseline is fitted; 0, for no steps."""
     import torch
 
     from gentext.transfer.probe import LinearProbe
@@ -165,6 +170,7 @@ def _fitted(model: Finetuned, data: Dataset) -> None:
         model.head.weight.copy_(weight)
         model.head.bias.copy_(probe.bias - weight @ probe.mean)
     typer.echo(f"the best penalty on the validation data is {probe.penalty:g}")
+    return 0
 
 
 def _trained(model: Finetuned, data: Dataset, settings: dict[str, Any], seed: int) -> int:
