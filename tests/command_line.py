@@ -18,7 +18,8 @@ from gentext.sequences.recurrent import RecurrentLM
 from gentext.sequences.seq2seq import Seq2Seq
 from gentext.tokens.tokenizer import CharTokenizer
 
-COMMANDS = (["list"], ["train"], ["sample"], ["evaluate"], ["data", "list"], ["data", "fetch"])
+ALONE = ("list", "train", "finetune", "sample", "evaluate")
+COMMANDS = (*([name] for name in ALONE), ["data", "list"], ["data", "fetch"])
 POEM = "春眠不觉晓，处处闻啼鸟。"
 FACTS = ("name", "shape", "image_shape", "classes", "levels")
 

@@ -1,4 +1,4 @@
-"""The command line: ``gentext train``, ``sample``, ``evaluate``, ``list`` and ``data``.
+"""The program ``gentext``: ``train``, ``finetune``, ``sample``, ``evaluate``, ``list``, ``data``.
 
 What needs PyTorch is imported inside the commands, so that ``--help`` answers at once.
 """

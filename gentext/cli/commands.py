@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 import gentext
 from gentext.cli.data_command import data_fetch, data_list
 from gentext.cli.evaluate_command import evaluate
+from gentext.cli.finetune_command import finetune
 from gentext.cli.list_command import list_
 from gentext.cli.sample_command import sample
 from gentext.cli.train_command import train
@@ -88,7 +89,7 @@ _EPILOG = "Set GENTEXT_DEBUG=1 to see where an error came from."
 app = typer.Typer(cls=_Friendly, no_args_is_help=True, add_completion=False, epilog=_EPILOG)
 app.callback()(gentext_)
 app.command("list")(list_)
-for command in (train, sample, evaluate):
+for command in (train, finetune, sample, evaluate):
     app.command()(command)
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: what there is, and the full ones.")
 data_app.command("list")(data_list)

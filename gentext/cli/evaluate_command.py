@@ -35,21 +35,19 @@ def evaluate(
     seed: options.Seed = 0,
     full_data: options.FullData = False,
 ) -> None:
-    """Measure a trained model on the test data of its experiment.
+    """Measure a trained model on the test data of its experiment, or of its fine-tuning.
 
     They are the excerpt that comes with gentext, unless you choose --full-data or have put data of
     that name into $GENTEXT_DATA; the first line says which they are.
 
     Example: gentext evaluate vae_fashion --limit 500
     """
-    from gentext import recipes, zoo
+    from gentext import zoo
     from gentext.cli import trained
     from gentext.evaluation import metrics
 
     found = trained.load(name, checkpoint)
-    bundled = checkpoint is None and name not in recipes.RECIPES
-    recipe = zoo.card(name)["recipe"] if bundled else name
-    _, data, _ = recipes.build(recipe, "quick", full_data=full_data)
+    data = _data_of(found, full_data, bundled=checkpoint is None)
     _check_same_kind(found, data)
     typer.echo(_heading(found, data, limit, seed))
     typer.echo("measuring; fewer examples (--limit) or samples (--k) take less time", err=True)
@@ -65,6 +63,20 @@ def evaluate(
 def unit(metric: str) -> str:
     """The unit of a metric that ``metrics.evaluate`` gives."""
     return "bits/dim" if metric.endswith("bits_per_dim") else UNITS.get(metric, "nats per example")
+
+
+def _data_of(found: Trained, full_data: bool, *, bundled: bool) -> Dataset:
+    """The data of the experiment that a model is called after, or those it was fine-tuned on."""
+    from gentext import recipes, zoo
+    from gentext.cli import labelled_data
+    from gentext.transfer.finetuning import Finetuned
+
+    name = found.name
+    if isinstance(found.model, Finetuned):
+        return labelled_data.load(name, found, found.model.encoder, full_data=full_data)
+    recipe = zoo.card(name)["recipe"] if bundled and name not in recipes.RECIPES else name
+    _, data, _ = recipes.build(recipe, "quick", full_data=full_data)
+    return data
 
 
 def _heading(found: Trained, data: Dataset, limit: int | None, seed: int) -> str:

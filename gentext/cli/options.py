@@ -84,6 +84,91 @@ Precision = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from what is in --out.")]
 
+# Of fine-tuning
+Labelled = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Data with classes: digits, mnist, fashion-mnist, emoji, genre-zh or genre-en.",
+    ),
+]
+From = Annotated[
+    Path,
+    typer.Option(
+        "--from",
+        parser=_path,
+        metavar="CHECKPOINT",
+        help="A file, the folder of a training, or weights of `gentext list`, of an encoder: a "
+        "VAE, Autoencoder, VQVAE, GAN, Classifier, BERT, or what learnt from pictures alone "
+        "(Contrastive, MaskedAutoencoder).",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="probe|full|lora|l2-sp",
+        help="What of the encoder learns: nothing, all of it, low-rank updates, or all of it while "
+        "it is pulled back to where it began.",
+    ),
+]
+LabelsPerClass = Annotated[
+    int | None,
+    typer.Option(min=1, help="Examples of each class to train on.", show_default="all"),
+]
+FinetuneSteps = Annotated[
+    int | None, typer.Option(min=1, help="Most updates of the weights.", show_default="300")
+]
+FinetuneBatch = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Examples in an update.", show_default="64"),
+]
+Decay = Annotated[
+    float | None,
+    typer.Option(
+        callback=_above(0.0, 1.0),
+        help="Of full and l2-sp: the learning rate of a layer, as a share of that above it.",
+        show_default="1",
+    ),
+]
+Pull = Annotated[
+    float | None,
+    typer.Option(
+        callback=_above(0.0), help="Of l2-sp: how strong the pull is.", show_default="0.01"
+    ),
+]
+Rank = Annotated[
+    int | None, typer.Option(min=1, help="Of lora: the rank of the updates.", show_default="4")
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Of lora: names of linear layers, or ends of names, with commas between.",
+        show_default="q,v of attention, else all",
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Of 20 looks at the validation data, those without progress before it ends; 0: never.",
+        show_default="5",
+    ),
+]
+Baseline = Annotated[
+    bool,
+    typer.Option(
+        "--baseline/--no-baseline",
+        help="Compare with a linear classifier of the raw examples, which takes a while.",
+    ),
+]
+FinetuneOut = Annotated[
+    Path | None,
+    typer.Option(
+        parser=_path, metavar="FOLDER", show_default="runs/NAME-METHOD", help="For the result."
+    ),
+]
+
 # Of sampling
 Number = Annotated[
     int | None,

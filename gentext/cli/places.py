@@ -17,6 +17,19 @@ def check(out: Path, suffixes: Sequence[str], kind: str) -> None:
         raise ValueError(
             f"--out {out} does not end in {' or '.join(suffixes)}, as {kind} do; rename it"
         )
+    _check_writable(out)
+
+
+def check_folder(out: Path, name: str) -> None:
+    """Raise ValueError unless a new file ``name`` can be written into the folder ``out``."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; give a folder")
+    if (out / name).exists():
+        raise ValueError(f"--out {out} already holds a {name}; choose another folder, or delete it")
+    _check_writable(out)
+
+
+def _check_writable(out: Path) -> None:
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir():
         raise ValueError(f"--out {out} lies in {above}, which is no folder; choose another place")

@@ -59,7 +59,7 @@ def train(
     if first:
         where = f" ({data.source})" if data.source else ""
         typer.echo(f"training on {data.name}{where}, {len(data.train[0])} examples", err=True)
-    with _ending_well(folder):
+    with ending_well(folder):
         how: dict[str, Any] = {"out": folder, "resume": resume, "recipe": name, "progress": True}
         history = fit(model, data, config, **how)
     if first:
@@ -74,7 +74,7 @@ def _result(history: Any) -> str:
 
 
 @contextmanager
-def _ending_well(folder: Path) -> Iterator[None]:
+def ending_well(folder: Path) -> Iterator[None]:
     """Say how to go on after Ctrl-C, or after a request to end, and leave the other processes."""
     import torch
 

@@ -66,12 +66,57 @@ def load(name: str, checkpoint: Path | None = None) -> Trained:
     It is on the accelerator if there is one. Raises ValueError if there are no such weights, or if
     those of the file were trained as another experiment.
     """
+    if checkpoint is None:
+        return _read(name, _bundled(name), bundled=True)
+    return _read(name, inside(checkpoint))
+
+
+def encoder(given: Path) -> Trained:
+    """The model that another task begins from: weights of the zoo by name, a file or its folder.
+
+    Raises ValueError where there is none, and where it cannot encode, with those that can.
+    """
+    from gentext import zoo
+    from gentext.core import Encodes
+
+    bundled = str(given) in zoo.names() and not given.exists()
+    if not (bundled or inside(given).is_file()):
+        raise ValueError(
+            f"there is no checkpoint {given}, and no weights of that name come with gentext; "
+            f"{_encoders_there()}"
+        )
+    found = _read(None, zoo.path(str(given)) if bundled else inside(given), bundled=bundled)
+    if not isinstance(found.model, Encodes):
+        raise ValueError(
+            f"{given} holds a {type(found.model).__name__}, which cannot encode, so there are no "
+            f"features to build on; {_encoders_there()}"
+        )
+    return found
+
+
+def encoders() -> list[str]:
+    """The names of the weights of the zoo whose features can be trained further."""
+    import gentext
+    from gentext import zoo
+    from gentext.core import Represents
+    from gentext.training import checkpoint as files
+
+    kinds = {name: files.info(zoo.path(name))["class"].split(":")[-1] for name in zoo.names()}
+    return [name for name, kind in kinds.items() if issubclass(getattr(gentext, kind), Represents)]
+
+
+def _encoders_there() -> str:
+    there = ", ".join(encoders()) or "none"
+    return f"encoders that come with it are {there}; or give what you trained"
+
+
+def _read(name: str | None, file: Path, *, bundled: bool = False) -> Trained:
+    """The model in ``file``, under its own name if none is given."""
     from accelerate import PartialState
 
     from gentext.tokens import tokenizer
     from gentext.training import checkpoint as files
 
-    file = _bundled(name) if checkpoint is None else _inside(checkpoint)
     header = files.info(file)
     if header["arguments"] is None:
         raise ValueError(
@@ -79,16 +124,15 @@ def load(name: str, checkpoint: Path | None = None) -> Trained:
             "not know; use it in Python"
         )
     model = files.load(file)
-    if header["recipe"] not in (None, name):
-        made = header["recipe"]
+    made, text = header["recipe"], header.get("tokenizer")
+    if None not in (name, made) and made != name:
         raise ValueError(f"{file} was trained as {made!r}, not {name!r}; give its own name")
-    text = header.get("tokenizer")
     return Trained(
-        name=name,
+        name=name or (file.stem if bundled else str(file)),
         file=file,
         model=model.to(PartialState().device),
         tokenizer=None if text is None else tokenizer.from_json(text),
-        data=_described(_card(name) if checkpoint is None else header.get("data")),
+        data=_described(_card(file.stem) if bundled else header.get("data")),
     )
 
 
@@ -106,7 +150,7 @@ def _bundled(name: str) -> Path:
     return zoo.path(name)
 
 
-def _inside(checkpoint: Path) -> Path:
+def inside(checkpoint: Path) -> Path:
     """The file that is meant by itself or by its folder."""
     from gentext.training import saver
 

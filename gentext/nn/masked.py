@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -44,8 +45,8 @@ def to_columns(net: nn.Sequential, x: Flat) -> Float[Tensor, "out n"]:
 
     So the numbers for one value lie together for all examples, and what follows runs along memory.
     """
-    *hidden, last = net
-    assert isinstance(last, nn.Linear)
+    *hidden, end = net
+    last: Any = end  # linear, if maybe with low-rank updates: it has a weight and a bias
     for layer in hidden:
         if isinstance(layer, nn.SiLU):  # in place where no gradient needs what was there
             x = nn.functional.silu(x, inplace=not torch.is_grad_enabled())

@@ -22,7 +22,6 @@ from torch.distributions import Distribution
 from torch.nn.functional import cross_entropy
 
 from gentext.core import (
-    Classifies,
     Encodes,
     Model,
     OfShape,
@@ -153,7 +152,7 @@ class Finetuned(Model):
     def check_batch(self, x: Tensor, y: Tensor) -> None:
         """Raise ValueError where examples or labels do not fit."""
         labels = (torch.zeros(len(x), dtype=torch.long),)  # any will do
-        self.encoder.check(x, *labels[: isinstance(self.encoder, Classifies)])
+        self.encoder.check(x, *labels[: getattr(self.encoder, "classes", 0) > 0])
         check_labels(y, len(x), self.classes)
 
     def _weights(self) -> Tensor:

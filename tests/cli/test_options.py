@@ -12,11 +12,12 @@ from typer.models import ParameterInfo
 from gentext.cli import options
 from gentext.cli.data_command import data_fetch
 from gentext.cli.evaluate_command import evaluate
+from gentext.cli.finetune_command import finetune
 from gentext.cli.sample_command import sample
 from gentext.cli.train_command import train
 
-COMMANDS = (train, sample, evaluate, data_fetch)
-SHARED = {"Name", "Checkpoint", "Seed", "FullData"}
+COMMANDS = (train, finetune, sample, evaluate, data_fetch)
+SHARED = {"Name", "Checkpoint", "Seed", "FullData", "LearningRate"}
 
 
 def declared():
@@ -53,10 +54,12 @@ def test_every_option_is_explained_in_one_sentence():
 
 
 def test_shared_options_read_alike_in_every_help():
-    shown = [run(command, "--help").text for command in ("train", "sample", "evaluate")]
+    commands = ("train", "finetune", "sample", "evaluate")
+    shown = [run(command, "--help").text for command in commands]
     assert all(typer_of(options.Seed).help in text for text in shown)
-    assert all(typer_of(options.Name).help in text for text in shown)
-    assert sum(typer_of(options.FullData).help in text for text in shown) == 2
+    assert sum(typer_of(options.Name).help in text for text in shown) == 3
+    assert sum(typer_of(options.FullData).help in text for text in shown) == 3
+    assert sum(typer_of(options.LearningRate).help in text for text in shown) == 2
 
 
 def test_options_that_are_typer_s_are_of_typer():

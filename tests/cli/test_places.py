@@ -34,6 +34,21 @@ def test_what_cannot_be_a_result_is_refused(tmp_path, monkeypatch):
         refused("cannot be written; choose a folder in which you may write", out)
 
 
+def test_a_folder_is_taken_unless_it_holds_such_a_file(tmp_path, monkeypatch):
+    new = tmp_path / "a" / "b"
+    for out in (tmp_path, new):
+        places.check_folder(out, "c.safetensors")
+    assert not new.parent.exists()
+    (tmp_path / "c.safetensors").write_text("", "utf-8")
+    with pytest.raises(ValueError, match=r"already holds a c\.safetensors; choose another folder"):
+        places.check_folder(tmp_path, "c.safetensors")
+    with pytest.raises(ValueError, match=r"c\.safetensors is a file; give a folder"):
+        places.check_folder(tmp_path / "c.safetensors", "c.safetensors")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="cannot be written"):
+        places.check_folder(new, "c.safetensors")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permissions there")
 def test_a_folder_without_permission_is_refused(tmp_path):
     if os.geteuid() == 0:

@@ -1,13 +1,16 @@
 """Which trained model is meant, and what its file says of the data."""
 
 import json
+from pathlib import Path
 
 import pytest
 from command_line import keep, run, tiny, tiny_text
 
+import gentext as gt
 from gentext import checkpoint, zoo
 from gentext.cli import trained as files
 from gentext.cli.trained import Trained, TrainingData
+from gentext.core import Model, Represents
 from gentext.recipes import RECIPES
 
 CARD = {"recipe": "tiny", "data": {"name": "digits", "shape": [1, 8, 8], "image_shape": None}}
@@ -86,3 +89,34 @@ def test_weights_that_are_missing_are_told_from_names_that_are():
         files.load("tiny_text")
     with pytest.raises(ValueError, match=r"unknown experiment 'tinny': did you mean 'tiny'\?"):
         files.load("tinny")
+
+
+def test_an_encoder_is_a_name_of_the_zoo_a_file_or_a_folder(trained):
+    file = bundle()
+    found = files.encoder(Path("tiny"))
+    assert (found.name, found.file, found.data.name) == ("tiny", file, "digits")
+    folder = files.encoder(Path(trained))
+    inside = Path(trained) / "checkpoint.safetensors"
+    assert (folder.name, folder.file) == (str(inside), inside)
+    assert files.encoder(inside).data.shape == (1, 8, 8)
+    assert files.encoders() == ["tiny"]
+
+
+def test_what_cannot_encode_is_refused_with_what_can(tmp_path):
+    bundle()
+    model, dataset, _ = tiny_text()
+    file = checkpoint.save(tmp_path / "t.safetensors", model, data=dataset)
+    words = "holds a RecurrentLM, which cannot encode, .* encoders that come with it are tiny; or"
+    with pytest.raises(ValueError, match=words):
+        files.encoder(file)
+    with pytest.raises(ValueError, match="there is no checkpoint none, and no weights of that"):
+        files.encoder(Path("none"))
+
+
+def test_the_help_names_every_kind_of_encoder():
+    """Each class whose features can be trained is named, or one that it is built on."""
+    named = run("finetune", "--help").text
+    models = [getattr(gt, name) for name in gt.__all__]
+    for kind in models:
+        if isinstance(kind, type) and issubclass(kind, Model) and issubclass(kind, Represents):
+            assert any(part.__name__ in named for part in kind.__mro__[:-3]), kind

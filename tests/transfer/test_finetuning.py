@@ -95,6 +95,17 @@ def test_every_weight_of_the_backbone_learns_and_no_other(name: str) -> None:
     assert encoder.represent(x).shape[0] == 6
 
 
+def test_an_encoder_that_was_trained_with_classes_is_checked_as_one() -> None:
+    """Its features need no labels, though its loss does."""
+    encoder = gt.ImageGAN(**IMAGE, latent=3, hidden=8, classes=4)
+    model = Finetuned(encoder=encoder, classes=3)
+    x, y = grey(), torch.arange(6) % 3
+    model.check(x, y)
+    torch.testing.assert_close(model.eval().features(x), encoder.eval().encode(x).flatten(1))
+    with pytest.raises(ValueError, match="none of class 2"):
+        model.check(x, y.clamp(max=1))
+
+
 def test_features_are_in_the_mode_of_the_model() -> None:
     model = Finetuned(encoder=bert(dropout=0.5), classes=3)
     x = tokens()

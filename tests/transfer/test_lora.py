@@ -238,3 +238,18 @@ def test_a_refused_name_leaves_the_module_as_it_was() -> None:
     assert all(p.requires_grad for p in model.parameters())
     assert not lora_parameters(model)
     assert all(part.training for part in model.train().modules())
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_flow_with_updates_is_the_flow_with_the_sum_of_the_matrices() -> None:
+    """Its last layers are not called, but read: their weight is the sum there, too."""
+    flow = gt.RealNVP(features=4, transforms=2, hidden=(8,))
+    names = [n for n, part in flow.named_modules() if type(part) is nn.Linear]
+    adapted = filled(add_lora(copy.deepcopy(flow), names, rank=2))
+    with torch.no_grad():
+        for name in names:
+            flow.get_submodule(name).weight.copy_(adapted.get_submodule(name).weight)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(adapted.log_prob(x), flow.log_prob(x), rtol=1e-10, atol=1e-10)
+    adapted.log_prob(x).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in lora_parameters(adapted))
