@@ -153,7 +153,7 @@ class Extractive(Model):
     def loss(self, tokens: Tokens, segments: Int[Tensor, "n t"], y: Tensor) -> Scalar:
         """−log p(y | text), the mean over all sentences, in nats; ``y`` (n, S) is 0 or 1."""
         logits = self.logits(tokens, segments)
-        y, there = self._checked_labels(y, len(logits)), logits > -math.inf
+        y, there = self._checked_labels(y, len(logits)), logits != -math.inf
         nll = -F.logsigmoid(torch.where(there, torch.where(y, logits, -logits), 0))
         return torch.where(there, nll, 0).sum() / there.sum().clamp(min=1)
 
