@@ -276,8 +276,8 @@ def copy_log_prob(
     copied = torch.zeros_like(log_p).scatter_add(2, places, attention.to(log_p))
     never = copied == 0
     log_copied = copied.masked_fill(never, 1).log()
-    least = torch.finfo(log_p.dtype).min / 4  # for −∞, whose gradient would be NaN
-    written = F.logsigmoid(gate)[..., None] + log_p.clamp(min=least)
+    least = torch.finfo(log_p.dtype).min / 4  # for −∞: the gradient of two such would be NaN
+    written = F.logsigmoid(gate)[..., None] + log_p
     read = F.logsigmoid(-gate)[..., None] + log_copied.masked_fill(never, least)
     return torch.logaddexp(written, read).masked_fill(never & (log_p == -math.inf), -math.inf)
 
