@@ -148,6 +148,7 @@ from .training.run import History as History
 from .training.train import fit as fit
 from .transfer import finetuning as finetuning
 from .transfer import freezing as freezing
+from .transfer import language_tasks as language_tasks
 from .transfer import lora as lora
 from .transfer import masked_autoencoder as masked_autoencoder
 from .transfer import parallelism as parallelism
@@ -157,6 +158,8 @@ from .transfer import regularization as regularization
 from .transfer.finetuning import Finetuned as Finetuned
 from .transfer.freezing import freeze as freeze
 from .transfer.freezing import unfreeze as unfreeze
+from .transfer.language_tasks import EncoderDecoder as EncoderDecoder
+from .transfer.language_tasks import Extractive as Extractive
 from .transfer.lora import LoRALinear as LoRALinear
 from .transfer.lora import add_lora as add_lora
 from .transfer.masked_autoencoder import MaskedAutoencoder as MaskedAutoencoder

@@ -90,7 +90,7 @@ def batch(name: str, n: int = 16) -> tuple[Tensor, ...]:
     rows = built(name)[1].train
     if rows[0].is_floating_point():
         return tuple(t[:n] for t in rows)
-    return tuple(t[: n // 4, :64] for t in rows)
+    return tuple(t[: n // 4][..., :64] for t in rows)
 
 
 def on(device: str, model: Any, x: tuple[Tensor, ...], job: Any) -> Any:

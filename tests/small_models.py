@@ -93,6 +93,11 @@ def both() -> Tensor:
     return labels() % 2
 
 
+def in_summary() -> Tensor:
+    """Which of up to three sentences are in a summary."""
+    return torch.stack([both(), 1 - both(), both()], 1)
+
+
 DROPOUT: dict[str, Any] = {"dropout": 0.5}
 CLASSES: dict[str, Any] = {"classes": 3}
 IMAGE: dict[str, Any] = {"shape": (1, 8, 8)}
@@ -274,6 +279,30 @@ FAMILIES = {
         **CLASSES,
         encoder=of(gt.Classifier, **SORTED, **DROPOUT),
         frozen=True,
+    ),
+    "encoder and decoder": of(
+        gt.EncoderDecoder,
+        *(tokens, tokens),
+        **(WORDS | DROPOUT),
+        encoder=of(gt.BERT, **ROWS, **DROPOUT, pad=0, mask=3),
+        layers=1,
+        heads=2,
+    ),
+    "frozen original BERT and decoder": of(
+        gt.EncoderDecoder,
+        *(tokens, tokens),
+        **WORDS,
+        encoder=of(gt.OriginalBERT, **ROWS, mask=3, ends=(1, 2)),
+        layers=1,
+        heads=2,
+        rate=0.0,
+    ),
+    "extractive": of(
+        gt.Extractive,
+        *(tokens, segments, in_summary),
+        **DROPOUT,
+        encoder=of(gt.BERT, **ROWS, **DROPOUT, pad=0, mask=3),
+        sentences=3,
     ),
     "contrastive": of(gt.Contrastive, grey, **IMAGE, **DROPOUT, channels=8, features=8),
     "contrastive with other views": of(

@@ -35,7 +35,7 @@ from gentext.core import (
 from gentext.core.shapes import Logits, PerExample, Scalar, Tokens
 from gentext.core.signatures import keep_contract
 from gentext.sequences.decoding import beam_search
-from gentext.sequences.seq2seq_nets import NETS, Features, Maps
+from gentext.sequences.seq2seq_nets import NETS, Features, Maps, Memory, Shown
 from gentext.tokens.tokenizer import BOS, EOS, PAD
 
 FIRST = EOS  # the first token that can be predicted; PAD and BOS, which stand before it, cannot
@@ -107,9 +107,8 @@ class Seq2Seq(Model):
         They are those of evaluation mode, without dropout.
         """
         source, target = self._checked(source, target)
-        shown = source != PAD
         with evaluating(self):
-            memory = self.net.read(self._embed(source), shown)
+            memory, shown = self._read(source)
             return self.net.attention(self._embed(_shifted(target)), memory, shown)
 
     @torch.no_grad()
@@ -133,9 +132,8 @@ class Seq2Seq(Model):
         if not 1 <= length <= self.context:
             raise ValueError(f"length must be 1 to {self.context}, the context, but got {length}")
         source = _trim(source)
-        shown = source != PAD
         with evaluating(self):
-            memory = self.net.read(self._embed(source), shown)
+            memory, shown = self._read(source)
             tokens, _ = beam_search(
                 self._step,
                 self.net.begin(memory, shown, length),
@@ -178,10 +176,14 @@ class Seq2Seq(Model):
     def _embed(self, tokens: Tokens) -> Features:
         return self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
 
+    def _read(self, source: Tensor) -> tuple[Memory, Shown]:
+        """The memory of a source, and where that is no padding."""
+        shown = source != PAD
+        return self.net.read(self._embed(source), shown), shown
+
     def _scores(self, source: Tensor, target: Tensor) -> Logits:
         """Logits of the tokens from EOS on, from the same table that embeds them."""
-        shown = source != PAD
-        memory = self.net.read(self._embed(source), shown)
+        memory, shown = self._read(source)
         h = self.net.write(self._embed(_shifted(target)), memory, shown)
         return self._predict(h)
 

@@ -41,7 +41,7 @@ from gentext.core.shapes import Batch, Flat, Labels, Scalar
 from gentext.core.signatures import keep_contract
 from gentext.nn.nets import Encoder
 from gentext.training.parts import built, described
-from gentext.transfer.freezing import freeze, unfreeze
+from gentext.transfer.freezing import freeze, learn_only, unfreeze
 from gentext.transfer.lora import add_lora
 
 POOLS = ("mean", "first")
@@ -96,7 +96,7 @@ class Finetuned(Model):
         elif lora is not None:
             _add_lora(self.encoder, lora)
         else:
-            _keep_learning(self.encoder, _backbone(self.encoder))
+            learn_only(self.encoder, _backbone(self.encoder))
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(self._size(frozen), classes)
         self.register_buffer("start", self._weights().detach().clone() if pull else None)
 
@@ -239,13 +239,6 @@ def _encoding(model: Model) -> Model:
 def _backbone(encoder: Any) -> Sequence[nn.Module]:
     """What the features go through, the part nearest to the data first."""
     return encoder.backbone() if isinstance(encoder, Represents) else [encoder]
-
-
-def _keep_learning(encoder: nn.Module, parts: Iterable[nn.Module]) -> None:
-    """Take the gradients of all parameters outside of ``parts``, such as those of a decoder."""
-    inside = {p for part in parts for p in part.parameters()}
-    for p in encoder.parameters():
-        p.requires_grad_(p.requires_grad and p in inside)
 
 
 def _add_lora(encoder: nn.Module, lora: Mapping[str, Any]) -> None:

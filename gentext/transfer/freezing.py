@@ -7,6 +7,7 @@ frozen also stays in evaluation mode, whatever ``train()`` of the model around i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
@@ -27,6 +28,13 @@ def unfreeze(module: nn.Module) -> Any:
     for part in module.modules():
         vars(part).pop("train", None)
     return module.requires_grad_(True)
+
+
+def learn_only(module: nn.Module, parts: Iterable[nn.Module]) -> None:
+    """Take the gradients of all parameters outside of ``parts``, such as those of a decoder."""
+    inside = {p for part in parts for p in part.parameters()}
+    for p in module.parameters():
+        p.requires_grad_(p.requires_grad and p in inside)
 
 
 def _stay(part: Any, mode: bool = True) -> Any:

@@ -63,6 +63,7 @@ PIECES = [
     "the",
     "mat",
 ]
+PARTS = torch.tensor([[0, 0, -1, -1, -1, -1]] * 4)  # the sentence of each of their tokens
 SENTENCES = torch.tensor([[3, 4, 2, 0, 0, 0]] * 4)
 
 # fmt: off
@@ -209,6 +210,7 @@ LATER: dict[str, dict[str, Any]] = {
         target=SENTENCES, logits=floats(4, 5), targets=wholes(5, 4), smoothing=0.1, length=4,
         **{"*": ()}),
     "seq2seq.Seq2Seq.check": row(**{"*": (SENTENCES, SENTENCES)}),
+    "seq2seq.Seq2Seq.check_batch": row(**{"*": (SENTENCES, SENTENCES)}),
     "seq2seq.Seq2Seq.translate": row(width=2),
     "seq2seq_nets": row(**TRANSFORMER, context=8, shown=torch.ones(2, 5).bool(), y=floats(2, 3,
         4)),
@@ -273,7 +275,20 @@ LATER: dict[str, dict[str, Any]] = {
     "finetuning": row(encoder=made("vae.VAE"), classes=2, x=VAE["x"], y=LABELS, codes=X, w=T4,
         w_0=T4 / 2, pull=0.1, modules=Fresh(lambda: [nn.Linear(3, 2), nn.Linear(2, 2)]),
         decay=0.5),
-    "freezing": row(module=Fresh(lambda: nn.Linear(3, 3))),
+    "freezing": row(module=Fresh(lambda: nn.Linear(3, 3)), parts=()),
+    "language_tasks": row(encoder=made("bert.BERT", pad=0), vocab_size=5, layers=1, heads=2,
+        context=8, source=SENTENCES, target=SENTENCES, length=8, tokens=SENTENCES,
+        segments=PARTS, y=PARTS[:, :2] + 1, k=1, tokenizer=TOKENIZER, texts=[TEXTS, TEXTS[:1]],
+        reference=TEXTS[1], score=attribute("language.rouge_l"), gate=floats(2, 3),
+        log_p=floats(2, 3, 5).log_softmax(2), attention=floats(2, 3, 4).softmax(2), **{"*": ()}),
+    "language_tasks.Extractive": row(sentences=2),
+    "language_tasks.EncoderDecoder.check": row(**{"*": (SENTENCES, SENTENCES)}),
+    "language_tasks.EncoderDecoder.check_batch": row(**{"*": (SENTENCES, SENTENCES)}),
+    "language_tasks.Extractive.check_batch": row(**{"*": (SENTENCES, PARTS, PARTS[:, :2] + 1)}),
+    "language_tasks.EncoderDecoder.translate": row(width=2, length=4),
+    "language_tasks.lead": row(sentences=TEXTS),
+    "language_tasks.oracle_extract": row(sentences=TEXTS),
+    "language_tasks.copy_log_prob": row(source=SENTENCES[:2, :4]),
     "lora": row(module=made("transformer.TransformerBlock"), names=["q", "v"], rank=2,
         base=Fresh(lambda: nn.Linear(3, 4)), x=X, delta=P2),
     "lora.best_update": row(rank=1),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gentext.transfer.freezing import freeze, unfreeze
+from gentext.transfer.freezing import freeze, learn_only, unfreeze
 
 
 def network() -> nn.Sequential:
@@ -82,3 +82,10 @@ def test_a_copy_is_frozen_by_itself() -> None:
     twin.train()
     assert all(part.training for part in model.modules())
     assert not any(part.training for part in twin.modules())
+
+
+def test_what_is_outside_of_the_parts_does_not_learn_nor_what_did_not_before() -> None:
+    model = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    model[1].requires_grad_(False)
+    learn_only(model, model[:2])
+    assert [p.requires_grad for p in model.parameters()] == [True, True, *[False] * 4]
