@@ -74,6 +74,7 @@ FIXED: dict[str, dict[str, int]] = {
     "gpt": {"gpt_shakespeare": 300},
     "latent_diffusion": {"latent_diffusion_fashion": 40},
     "masked_diffusion": {"masked_diffusion_poems": 15},
+    "pretraining": {"contrastive_digits": 401},
     "sequences": {"pixelcnn_digits": 1400},
     "vae": {"vae_digits": 5300},
 }

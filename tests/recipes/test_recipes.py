@@ -14,14 +14,12 @@ from gentext import data, recipes
 from gentext.core import Model
 from gentext.recipes import FILES, RECIPES
 
-TO_COME = ["transfer"]  # folders whose part of the book is written later
 FULL = [name for name in RECIPES if recipes.takes_full_data(name)]
 
 
 def test_the_list_is_computed_from_the_files_in_the_order_of_the_book(root: Path) -> None:
     contents = yaml.safe_load((root / "book" / "toc.yml").read_text("utf-8"))
     folders = [part["folder"] for part in contents["parts"] if part.get("numbered")]
-    folders += [folder for folder in TO_COME if folder not in folders]
     stems = [file.__name__.rpartition(".")[2] for file in FILES]
     assert stems == [*(folder for folder in folders if folder in stems), "evaluation"]
     files = {path.stem for path in Path(recipes.__file__).parent.glob("*.py")}
