@@ -3,7 +3,8 @@
 ``python experiments/pretraining_runs.py`` writes two tables as JSON. ``views``: contrastive
 features trained with all views, with each kind of view left out, and of pixels and of an untrained
 network; for each the accuracy of a tuned probe with ten labels a class, and the share of the
-variance of a turn and of a brightness that a ridge regression reads off from them. ``layers``: the
+variance of a turn and of a brightness that a ridge regression reads off from them, and from what
+the head makes of them (``z``). ``layers``: the
 accuracy of a network trained from scratch, with and without each normalisation and dropout. Every
 number is of one seed; labels, weights and views are drawn anew for each.
 """
@@ -47,6 +48,16 @@ def contrastive(left_out: str, seed: int, share: float, data: gt.Dataset) -> Any
     return model
 
 
+def projected(model: Any) -> Callable[[Any], Any]:
+    """What views are compared by, of length 1."""
+
+    @torch.no_grad()
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(model.head(model.encode(x)), dim=1)
+
+    return encode
+
+
 def read_off(kind: str, encode: Callable[[Any], Any], data: gt.Dataset, seed: int) -> float:
     """The share of the variance of a random turn or brightness that features give away."""
     generator = torch.Generator().manual_seed(seed)
@@ -82,6 +93,7 @@ def forgotten(seed: int, share: float) -> dict[str, dict[str, float]]:
     for left_out in ("nothing", *sorted(KINDS)):
         model = contrastive(left_out, seed, share, data.without_labels())
         encoders[f"without {left_out}"] = runs.features(model)
+        encoders[f"without {left_out}, z"] = projected(model)
     sets = (*runs.drawn(data, 10, seed), data.test)
     return {
         name: {"accuracy": round(runs.probe(encode, *sets), 4)}
