@@ -42,9 +42,10 @@ def diagram(
         patches = {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch()}
         style = {"arrowstyle": "->", "lw": 1.4, "shrinkA": 1, "shrinkB": 1, **patches}
         ax.annotate("", end.get_position(), start.get_position(), arrowprops=style)
-    across, up = zip(*((box[0], box[1]) for box in boxes.values()), strict=True)
-    ax.set(xlim=(min(across) - MARGIN, max(across) + MARGIN))
-    ax.set(ylim=(min(up) - MARGIN, max(up) + MARGIN))
+    places_across = [box[0] for box in boxes.values()]
+    places_up = [box[1] for box in boxes.values()]
+    ax.set(xlim=(min(places_across) - MARGIN, max(places_across) + MARGIN))
+    ax.set(ylim=(min(places_up) - MARGIN, max(places_up) + MARGIN))
     ax.axis("off")
     return ax
 
