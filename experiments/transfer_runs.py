@@ -7,7 +7,7 @@ most the 180 of validation) choose penalties, rates and the step to stop at. Pre
 1,257 training images without labels.
 
 One network, ``Features``, learns from every signal but the masked one, whose encoder is a
-Transformer. Steps are such that all pre-trainings take about 40 seconds of one idle core, which are
+Transformer. Steps are such that all pre-trainings take about 45 seconds of one core, which are
 written down too; ``--tiny`` takes a hundredth of all steps.
 """
 
