@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gentext.core import at_least_single, check_labels, check_tokens
+from gentext.core import at_least_single, check_labels, check_tokens, whole_numbers
 from gentext.core.shapes import Logits, Scalar, Tokens
 from gentext.core.signatures import keep_contract
 from gentext.sequences.bert import BERT, initialise, mlm_loss, mlm_mask
@@ -134,7 +134,7 @@ class OriginalBERT(BERT):
         loss = mlm_loss(self._logits(features), tokens, M)
         if follows is None:
             return loss
-        target = torch.where(check_labels(follows, len(tokens), 2) == 1, FOLLOWS, ELSEWHERE)
+        target = ELSEWHERE + (FOLLOWS - ELSEWHERE) * whole_numbers(follows, "labels")
         logits = self.next_sentence(self._pooled(features))
         return loss + F.cross_entropy(at_least_single(logits), target)
 

@@ -166,7 +166,7 @@ def test_dropout_is_of_embeddings_sums_and_attention_alone() -> None:
     [
         (lambda m, t, s: m.check(t, s[:, :4]), r"segments of shape \(3, 4\).* 0 or 1"),
         (lambda m, t, s: m.logits(t, s + 1), "segments from 1 to 2"),
-        (lambda m, t, s: m.loss(t, s, torch.tensor([0, 1, 2])), "label 2"),
+        (lambda m, t, s: m.check(t, s, torch.tensor([0, 1, 2])), "label 2"),
         (lambda m, t, s: m.check(t, s, torch.tensor([0, 1])), r"labels of shape \(2,\)"),
         (lambda m, t, s: small(ends=(2, 30)), r"ends=\(2, 30\).* 0 to 29"),
     ],

@@ -107,7 +107,8 @@ def subjects() -> dict[str, Subject]:
                 found[whole] = Subject(whole, thing)
                 for method, function in () if whole in ABSTRACT else methods(thing):
                     inner = f"{whole}.{method}"
-                    if inner in NOT_FOR:  # inherited, and refused
+                    if inner in NOT_FOR or function is gentext.core.Model.check_batch:
+                        # inherited, and refused, or handed on to ``check``, which is swept
                         continue
                     owner = None if inspect.ismethod(function) else thing
                     found[inner] = Subject(inner, function, owner, method)
