@@ -31,6 +31,7 @@ UNSTABLE = (
     "take more and smaller steps, end farther from the data, or train the network again with a "
     "smaller lr"
 )
+FIRST = 1e-12  # time; earlier there is no noise in single precision
 SPACINGS = ("log-snr", "time")
 ROUNDING = 1e-6  # by which a time may exceed 1
 
@@ -133,10 +134,10 @@ def time_grid(process: LinearSDE, steps: int, end: float, spacing: str = "log-sn
     """``steps`` + 1 falling times from 1 to ``end``, even in log SNR or in time."""
     chosen("spacing", spacing, SPACINGS)
     check_count("steps", steps)
-    if not 0 < end < 1:
+    if not FIRST <= end < 1:
         raise ValueError(
-            f"got end={end}; it must be between 0 and 1: at t = 0 there is no noise, and the score "
-            "may be infinite"
+            f"got end={end}; it must be at least {FIRST} and below 1: at t = 0 there is no noise, "
+            "and the score may be infinite"
         )
     shares = [k / steps for k in range(1, steps)]
     if spacing == "time":

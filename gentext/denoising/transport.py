@@ -50,6 +50,9 @@ def optimal_order(x: Batch, eps: Batch, y: Given | None = None) -> Labels:
 
     Were noise exchanged between classes or prompts, that of one would no longer be normal.
     """
+    for name, z in (("x", x), ("eps", eps)):
+        if z.is_complex():
+            raise ValueError(f"got {name} of {z.dtype}; give real numbers")
     order = torch.arange(len(x), device=x.device)
     if x.device.type == "meta":
         return order

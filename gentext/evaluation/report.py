@@ -204,7 +204,7 @@ def of_loss(model: Model, trial: Trial) -> Report:
 def of_comparison(model: Any, trial: Trial) -> Report:
     """The loss of all examples as one batch, and that of guessing."""
     with drawing_from(trial.generator):
-        loss = float(model.loss(*trial.test))
+        loss = float(model.loss(*trial.test).detach())
     return {"loss": loss, "guessing": model.guessing(len(trial.x)), "n": len(trial.x)}
 
 

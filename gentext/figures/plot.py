@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gentext.core import check_count, chosen
+from gentext.core import check_count, check_number, chosen
 from gentext.core.signatures import keep_contract
 from gentext.figures import values as given
 
@@ -35,6 +35,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 SIZE = (6.4, 3.6)  # inches
 GRID_HEIGHT = 4.4  # inches, at most
 DPI = 110
+MOST_PANELS = 100  # on a side of a figure
 
 
 def use_style() -> None:
@@ -77,6 +78,8 @@ def figure(
     """A figure of ``size`` inches and its axes (one, or an array), as ``plt.subplots`` gives."""
     import matplotlib.pyplot as plt
 
+    for name, count in (("rows", rows), ("columns", columns)):
+        check_number(name, count, least=1, most=MOST_PANELS)
     options = {"dpi": DPI, "layout": "constrained", **options}
     return plt.subplots(rows, columns, figsize=size, **options)
 

@@ -24,6 +24,7 @@ from torch.nn.functional import logsigmoid
 from gentext.core import (
     Model,
     at_hand,
+    check_count,
     check_examples,
     check_grey_levels,
     check_shape,
@@ -59,6 +60,7 @@ def dequantize(x: Tensor, levels: int, *, generator: torch.Generator | None = No
 
 def quantize(v: Tensor, levels: int) -> Tensor:
     """The grey values whose interval ``v`` in [0, 1] is in."""
+    check_count("levels", levels, 2)
     return (v * levels).floor().clamp(0, levels - 1) / (levels - 1)
 
 

@@ -111,6 +111,7 @@ class ChannelCoupling(Transform):
         super().__init__()
         if channels < 2:
             raise ValueError(f"got {channels} channel; a coupling needs at least 2: squeeze first")
+        check_counts(hidden=hidden)
         self.kept, self.univariate = channels // 2, univariate or ShiftAndScale()
         bent = channels - self.kept
         last = nn.Conv2d(hidden, self.univariate.per_value * bent, 3, padding=1)

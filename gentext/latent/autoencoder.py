@@ -43,6 +43,7 @@ class PrincipalComponents(NamedTuple):
 
     def encode(self, x: Flat, k: int) -> Codes:
         """Codes U_kᵀ(x − μ) of shape (n, k)."""
+        check_count("k", k, 0)
         return (x - self.mean) @ self.directions[:, :k]
 
     def decode(self, z: Codes) -> Flat:
@@ -54,6 +55,7 @@ class PrincipalComponents(NamedTuple):
 
         Equation: :eq:`eq-ae-pca`
         """
+        check_count("k", k, 0)
         return float(self.variances[k:].sum())
 
 

@@ -23,7 +23,7 @@ def merge_pairs(tokens: Sequence[Any], pair: tuple[Any, Any]) -> list[Any]:
     merged: list[Any] = []
     place = 0
     while place < len(tokens):
-        both = tuple(tokens[place : place + 2]) == pair
+        both = tuple(tokens[place : place + 2]) == tuple(pair)
         merged.append(tokens[place] + tokens[place + 1] if both else tokens[place])
         place += 2 if both else 1
     return merged

@@ -26,6 +26,7 @@ ABSTRACT = (  # their methods are swept where they are inherited
     *("classifier.ImageClassifier", "distributions.Likelihood", "autoregressive.Autoregressive"),
 )
 NOT_FOR = [f"schedule.LearnedSchedule.{name}" for name in ("linear", "cosine", "from_beta")]
+NOT_FOR += [f"conditional_vae.{kind}.represent" for kind in ("ConditionalVAE", "SemiSupervisedVAE")]
 OPERATORS = ("__call__", "__len__")  # public although they begin with an underscore
 
 

@@ -227,6 +227,8 @@ TABLE: dict[str, dict[str, Any]] = {
         made=TEXTS, wanted=TEXTS, precision=T4, recall=T4, f=T4, a="abc", b="bc", n=2),
     "report": row(model=made("vae.VAE", shape=(1, 4, 4), classes=2, likelihood="normal"),
         data=Fresh(_tiny_data), trial=Fresh(_trial), test=(IMAGES,), k=2, features=None, limit=4),
+    "report.of_comparison": row(model=made("pretraining.Contrastive", shape=(1, 8, 8), features=8,
+        channels=8), trial=Fresh(lambda: _trial(_tiny_data(8).without_labels()))),
     "report.of_density": row(model=made("pixelcnn.PixelCNN")),
     "report.of_classifier": row(model=made("classifier.Classifier"), trial=Fresh(lambda:
         _trial(_tiny_data(8)))),
