@@ -136,8 +136,8 @@ def time_grid(process: LinearSDE, steps: int, end: float, spacing: str = "log-sn
     check_count("steps", steps)
     if not FIRST <= end < 1:
         raise ValueError(
-            f"got end={end}; it must be between 0 and 1, and at least {FIRST}: at t = 0 there is no "
-            "noise, and the score may be infinite"
+            f"got end={end}; it must be between 0 and 1, and at least {FIRST}: at t = 0 there is "
+            "no noise, and the score may be infinite"
         )
     shares = [k / steps for k in range(1, steps)]
     if spacing == "time":
