@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from gentext.core import check_count, chosen
 from gentext.core.signatures import keep_contract
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
+from gentext.data.sentences import next_sentences, sentences
 from gentext.tokens.tokenizer import (
     CHINESE,
     BPETokenizer,
@@ -27,6 +28,10 @@ POEM = 33  # characters of the longest quatrain, and the end of the text
 VERSE = 121  # characters of the longest poem of a genre, and the end of the text
 PASSAGE = 160  # byte pairs that nearly all passages of Shakespeare need
 SENTENCE = 64  # the longest row of a pair to translate
+BOTH = 48  # tokens of a pair of sentences with its frame
+SOURCE = "bundled: tang, genre-zh, shakespeare and genre-en; made by code: pairs"
+SHORT = 8  # characters of a sentence that may stand in several texts by chance
+OF_EACH = 5000  # sentences of "pairs" in each language that a BERT reads
 PROMPT = 16  # the longest name of an emoji, and the end of the text
 LANGUAGES = {"en": ("en",), "zh": ("zh",), "both": ("en", "zh")}
 STYLES = {"noto": ("noto",), "fluent": ("fluent",), "both": ("noto", "fluent")}
@@ -178,6 +183,66 @@ def genres(
     elif tokenizer is None:
         tokenizer = BPETokenizer.fit(corpus.train, size=1024)
     return text.labelled(corpus, tokenizer, usual if length is None else length)
+
+
+def bilingual(length: int = BOTH) -> Dataset:
+    """Pairs of sentences in Chinese or in English, and whether the second follows the first.
+
+    They are of the texts "tang", "genre-zh", "shakespeare" and "genre-en", without their classes;
+    and halves of sentences of "pairs", of which each is read in one of its languages only. One
+    vocabulary of byte pairs and Chinese characters serves them all. A sentence from elsewhere is
+    one of the same text. Poems and passages with a sentence that another text holds out are left
+    out.
+    """
+    corpora = [text.load(name) for name in ("tang", "genre-zh", "shakespeare", "genre-en")]
+    corpora, pairs = _without_held_out(corpora), text.load("pairs")
+    learnt = [document for corpus in corpora for document in corpus.train]
+    sides = (side for pair in pairs.train for side in pair)
+    tokenizer = BPETokenizer.fit([*learnt, *sides], size=4096, apart=CHINESE)
+    corpora += [_halved(pairs, 0), _halved(pairs, 1)]
+    parts = [next_sentences(corpus, tokenizer, length) for corpus in corpora]
+    joined: dict[str, Any] = {
+        split: tuple(map(torch.cat, zip(*(getattr(part, split) for part in parts), strict=True)))
+        for split in text.SPLITS
+    }
+    licence = "; ".join(dict.fromkeys(part.licence for part in parts[:-2]))
+    return replace(parts[0], name="bilingual", source=SOURCE, licence=licence, **joined)
+
+
+def _without_held_out(corpora: Sequence[text.Corpus]) -> list[text.Corpus]:
+    """The same, less poems and passages for training with a sentence that one of them holds out."""
+    held = {
+        sentence
+        for corpus in corpora
+        for document in (*corpus.validation, *corpus.test)
+        for sentence in sentences(document)
+        if len(sentence) > SHORT
+    }
+    return [
+        replace(corpus, train=tuple(d for d in corpus.train if held.isdisjoint(sentences(d))))
+        if len(corpus.train) > 1
+        else corpus
+        for corpus in corpora
+    ]
+
+
+def _halved(pairs: text.Corpus, language: int) -> text.Corpus:
+    """Sentences of one language as documents of two halves, the others of each split than those
+    of the other language."""
+    documents: dict[str, Any] = {}
+    for split, of_both in pairs.splits.items():
+        few = min(OF_EACH, len(of_both) // 2)
+        chosen_ones = of_both[-few:] if language else of_both[:few]
+        documents[split] = tuple("\n\n".join(_halves(pair[language])) for pair in chosen_ones)
+    return replace(pairs, notes={}, **documents)
+
+
+def _halves(sentence: str) -> tuple[str, str]:
+    """Both halves of a sentence, cut between words."""
+    middle = len(sentence) // 2
+    if " " in sentence:
+        middle = min((abs(k - middle), k) for k, c in enumerate(sentence) if c == " ")[1]
+    return sentence[:middle], sentence[middle:]
 
 
 def captions(*, language: str = "both", style: str = "both", length: int = PROMPT) -> Dataset:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from gentext import data, zoo
 from gentext.data import Dataset
 from gentext.data.prepared import (
+    BOTH,
     POEM,
     SENTENCE,
+    bilingual,
     binary,
     codes,
     images,
@@ -18,6 +20,7 @@ from gentext.data.prepared import (
 from gentext.recipes.budgets import Experiment, config_for, transformer_config_for
 from gentext.sequences.bert import BERT
 from gentext.sequences.gpt import GPT
+from gentext.sequences.original_bert import OriginalBERT
 from gentext.sequences.pixelcnn import PixelCNN
 from gentext.sequences.recurrent import RecurrentLM
 from gentext.sequences.seq2seq import Seq2Seq
@@ -105,6 +108,21 @@ def bert_poems(budget: str | None = None) -> Experiment:
         pad=PAD,
     )
     return model, dataset, transformer_config_for(budget, 60, 4500, batch_size=64)
+
+
+def bert_bilingual(budget: str | None = None) -> Experiment:
+    """The original BERT, small, on pairs of sentences of all bundled texts in both languages."""
+    dataset = bilingual()
+    tokenizer = dataset.tokenizer
+    model = OriginalBERT(
+        vocab_size=tokenizer.size,
+        context=BOTH,
+        layers=4,
+        heads=4,
+        width=128,
+        ends=(tokenizer.bos, tokenizer.eos),
+    )
+    return model, dataset, transformer_config_for(budget, 30, 4500, batch_size=64)
 
 
 def vqvae_mnist(budget: str | None = None, *, full_data: bool = False) -> Experiment:

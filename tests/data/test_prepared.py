@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 
 from gentext import data, text
 from gentext.data import prepared
+from gentext.data.sentences import sentences
 from gentext.tokens.tokenizer import (
     EOS,
     PAD,
@@ -210,3 +213,60 @@ def test_titles_are_rows_of_poems_and_of_titles():
     assert made.shape == (prepared.POEM,)
     letters = CharTokenizer.fit(corpus.test[0])
     assert prepared.titles(tokenizer=letters).tokenizer is letters
+
+
+@pytest.fixture(scope="module")
+def both_languages() -> data.Dataset:
+    return prepared.bilingual()
+
+
+def test_a_bert_of_both_languages_reads_pairs_of_one_text(both_languages: data.Dataset) -> None:
+    """[CLS] a [SEP] b [SEP] and its segments; half of the pairs follow one another."""
+    tokens, segments, follows = both_languages.train
+    end = both_languages.tokenizer.eos
+    assert tokens.shape == segments.shape == (len(follows), prepared.BOTH)
+    assert ((tokens == end).sum(1) == 2).all()
+    assert (tokens[:, 0] == both_languages.tokenizer.bos).all()
+    assert abs(float(follows.double().mean()) - 0.5) < 1e-3
+    first_end = (tokens == end).int().argmax(1, keepdim=True)
+    places = torch.arange(prepared.BOTH)
+    assert torch.equal(segments == 1, (places > first_end) & (tokens != PAD))
+
+
+def test_neither_held_out_texts_nor_translations_are_read(both_languages: data.Dataset) -> None:
+    """Of first sentences that fit whole, nearly all in training are there, and none held out."""
+    tokenizer = both_languages.tokenizer
+    rows_read = both_languages.train[0].tolist()
+    read = {tuple(row[1 : row.index(tokenizer.eos)]) for row in rows_read}
+
+    def short(documents: Iterable[str]) -> set[tuple[int, ...]]:
+        first = [sentences(document)[0] for document in documents if len(sentences(document)) > 1]
+        encoded = [tuple(tokenizer.encode(sentence)) for sentence in first]
+        return {tokens for tokens in encoded if 12 <= len(tokens) <= 20}
+
+    for name in ("tang", "genre-zh", "genre-en"):
+        corpus = text.load(name)
+        learnt, held_out = short(corpus.train), short(corpus.test)
+        assert len(learnt & read) > 0.9 * len(learnt) > 90
+        assert not held_out & read
+    ends = [[k for k, token in enumerate(row) if token == tokenizer.eos] for row in rows_read]
+    whole = {
+        (tuple(row[1:a]), tuple(row[a + 1 : b]))
+        for row, (a, b), follows in zip(rows_read, ends, both_languages.train[2], strict=True)
+        if follows
+    }
+    of_translations = [
+        [
+            tuple(tuple(tokenizer.encode(half.strip())) for half in prepared._halves(side)) in whole
+            for side in pair
+        ]
+        for pair in text.load("pairs").train
+    ]
+    assert all(sum(one) > 0.4 * prepared.OF_EACH for one in zip(*of_translations, strict=True))
+    assert not any(a and b for a, b in of_translations)
+
+
+def test_halves_are_cut_between_words() -> None:
+    assert prepared._halves("She found two birds") == ("She found", " two birds")
+    assert prepared._halves("她找到了鸟。") == ("她找到", "了鸟。")
+    assert prepared._halves("六") == ("", "六")
