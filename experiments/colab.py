@@ -67,6 +67,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
 # Steps of the trainings whose number is fixed, by the recipe whose model is nearest to theirs.
 FIXED: dict[str, dict[str, int]] = {
     "autoencoder": {"autoencoder_digits": 13_000},
+    "finetuning": {"contrastive_digits": 1050, "bert_poems": 100},
     "flow": {"realnvp_gaussians": 1600},
     "flow_matching": {"flow_matching_checkerboard": 900},
     "gan": {"gan_gaussians": 4400},

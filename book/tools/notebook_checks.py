@@ -210,6 +210,9 @@ def text_pair(cell: NotebookNode, twin: NotebookNode) -> Iterator[str]:
         yield f"the numbers differ: {difference}; write the same in both languages"
     if prose.is_english(ours) and not prose.is_chinese(theirs):
         yield "the text is not translated; write it in Chinese"
+    if places := prose.stars(ours) + prose.stars(theirs):
+        shown = " … ".join(places[:3])
+        yield f"bold type that Markdown does not end ({shown}); write a space after 。** and ，**"
     if places := prose.half_width(theirs):
         shown = " … ".join(places[:3])
         yield f"half-width punctuation beside Chinese ({shown}); write ，。：；？！（）“”"

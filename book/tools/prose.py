@@ -11,6 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from markdown_it import MarkdownIt
+
 HAN = "\u3400-\u4dbf\u4e00-\u9fff"
 DISPLAY = re.compile(r"\$\$(.+?)\$\$(?:[ \t]*\(([^()\s]+)\))?", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$])\$(?!\$)((?:\\.|[^$\\\n]|\n(?!\s*\n))+?)\$(?!\$)")
@@ -116,6 +118,14 @@ def half_width(source: str) -> list[str]:
     text = re.sub(r"\{[^{}]*\}|\*+|(?<!\w)_+|_+(?!\w)", "", plain(source))
     spans = (found.span() for found in HALF_WIDTH.finditer(text))
     return [text[max(a - 4, 0) : b + 4].strip().replace("\n", " ") for a, b in spans]
+
+
+def stars(source: str) -> list[str]:
+    """Where ``**`` is shown instead of bold type, as when it ends in "。" right before a letter."""
+    words = strip_code(source).replace("`", "¤")
+    inline = (token for token in MarkdownIt().parse(words) if token.children)
+    texts = (child.content for token in inline for child in token.children or ())
+    return [text[max(text.index("**") - 4, 0) :][:12] for text in texts if "**" in text]
 
 
 def numbers(source: str) -> Counter[str]:

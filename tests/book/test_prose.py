@@ -68,6 +68,13 @@ def test_half_width_punctuation_is_found(text: str) -> None:
     assert prose.half_width(text)
 
 
+def test_bold_type_that_is_shown_as_stars_is_found() -> None:
+    assert prose.stars("**先看数字。**再看公式。")
+    assert prose.stars("第二：** 这里**开始")
+    assert not prose.stars("**先看数字。** 再看`f`的**公式**，以及`a**b`和 **$B=0$ 的情形**。")
+    assert not prose.stars("```python\nx**2\n```")
+
+
 def test_words_inside_mathematics_may_be_translated() -> None:
     assert prose.same_mathematics(r"x \text{ if } y", r"x \text{ 若 } y")
     assert not prose.same_mathematics(r"x \text{ if } y", r"x \text{ 若 } z")
