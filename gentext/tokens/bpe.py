@@ -13,7 +13,7 @@ from typing import Any
 from gentext.core.signatures import keep_contract
 
 
-def merge_pairs(tokens: Sequence[Any], pair: tuple[Any, Any]) -> list[Any]:
+def merge_pairs(tokens: Sequence[Any], pair: Sequence[Any]) -> list[Any]:
     """``tokens`` with every occurrence of ``pair``, from the left, made one token.
 
     The length falls by the number of occurrences that do not overlap.

@@ -99,6 +99,7 @@ def test_a_stale_caption_is_found(pair: Pair) -> None:
         ("zh", "bound", "62.5%", "六成", "62.5% only in English"),
         ("zh", "title", "模型，分", "模型,分", "half-width"),
         ("zh", "title", "3 步。", "3 步（见下文).", "half-width"),
+        ("zh", "title", "3 步。", "**3 步。**见下文。", "bold type that Markdown does not end"),
         ("zh", "title", "隐变量", "潜变量", "隐变量 (latent variable)"),
     ],
 )

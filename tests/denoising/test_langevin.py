@@ -326,9 +326,10 @@ def test_bad_input_is_explained() -> None:
             process.at(t)
     with pytest.raises(ValueError, match="got steps=0; steps must be a whole number"):
         reverse_sde(score, process, x, 0)
-    for end in (0.0, 1.0):
+    for end in (0.0, 1e-300, 1e-13, 1.0):  # at 1e-300 there is no noise, so no log SNR
         with pytest.raises(ValueError, match=f"got end={end}; it must be between 0 and 1"):
             reverse_sde(score, process, x, 5, end=end)
+    assert langevin.time_grid(process, 3, 1e-12)[-1] == 1e-12
     for options in ({"repeats": 0}, {"rate": 0.0}):
         with pytest.raises(ValueError, match=f"got {next(iter(options))}=0"):
             langevin.annealed_langevin(score, process, x, 5, **options)

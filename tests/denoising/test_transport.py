@@ -36,6 +36,10 @@ def test_a_bad_table_of_costs_is_refused() -> None:
             assignment(cost)
     with pytest.raises(ValueError, match=r"got \(2, 3\) and \(3, 3\)"):
         transport_cost(torch.zeros(2, 3), torch.zeros(3, 3))
+    real, complex_ = torch.randn(3, 2), torch.randn(3, 2, dtype=torch.complex64)
+    for name, pair in (("x", (complex_, real)), ("eps", (real, complex_))):
+        with pytest.raises(ValueError, match=rf"got {name} of torch\.complex64; give real numbers"):
+            optimal_order(*pair)
 
 
 def test_the_best_pairs_have_the_same_points_and_shorter_ways() -> None:

@@ -334,6 +334,12 @@ def test_a_drawing_repeats_names_no_program_and_closes():
     assert plt.get_fignums() == []
 
 
+def test_too_many_panels_are_refused():
+    for given in ({"rows": 101}, {"columns": 10**6}, {"rows": 0}):
+        with pytest.raises(ValueError, match=f"got {next(iter(given))}="):
+            plot.figure(**given)
+
+
 def test_what_is_no_drawing_is_refused():
     _, axes = plot.figure(1, 2)
     for nothing in (None, axes, [1, 2]):

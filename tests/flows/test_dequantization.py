@@ -116,6 +116,9 @@ def test_bad_input_is_explained() -> None:
         ImageFlow(shape=(1, 2, 2), levels=1)
     with pytest.raises(ValueError, match=r"torch\.uint8; give floats"):
         dequantize(torch.zeros(2, 4, dtype=torch.uint8), 256)
+    for levels in (0, 1):
+        with pytest.raises(ValueError, match=f"levels={levels}; levels must be a whole number"):
+            quantize(torch.rand(2, 4), levels)
     model = ImageFlow(shape=(1, 2, 2), levels=17)
     with pytest.raises(ValueError, match=r"not grey values k/16, k = 0 to 16"):
         model.elbo(torch.rand(3, 1, 2, 2, dtype=torch.float32))

@@ -130,6 +130,8 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 def test_what_cannot_be_split_is_refused() -> None:
     with pytest.raises(ValueError, match=r"got 1 channel; .* squeeze first"):
         ChannelCoupling(1, hidden=4)
+    with pytest.raises(ValueError, match="got hidden=0; hidden must be a whole number"):
+        ChannelCoupling(4, hidden=0)
     with pytest.raises(ValueError, match="6 x 4 and scales=2; both sides must be divisible"):
         Multiscale((1, 6, 4), scales=2, steps=1, hidden=4, bins=None)
     with pytest.raises(ValueError, match=r"shape \(64,\); give \(channels"):

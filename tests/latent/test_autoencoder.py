@@ -68,6 +68,16 @@ def test_residual_of_principal_components_is_their_reconstruction_error() -> Non
         assert squared_error(centred @ q @ q.T, centred).mean() >= pca.residual(3) - 1e-10
 
 
+def test_a_number_of_components_below_0_is_refused() -> None:
+    """Python would count it from the end, and leave out the last components."""
+    x = correlated(40, 5)
+    pca = principal_components(x)
+    assert pca.encode(x, 0).shape == (40, 0)
+    for call in (lambda: pca.encode(x, -1), lambda: pca.residual(-1)):
+        with pytest.raises(ValueError, match="got k=-1; k must be a whole number"):
+            call()
+
+
 @pytest.mark.equation("eq-ae-ppca")
 def test_ppca_maximises_the_likelihood() -> None:
     x = correlated(80, 5)

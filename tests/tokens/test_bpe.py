@@ -64,3 +64,8 @@ def test_merging_ends_where_no_pair_is_left() -> None:
 
 def test_of_equally_frequent_pairs_the_smaller_is_merged() -> None:
     assert byte_pair_merges("cdab", 1) == [(b"a", b"b")]
+
+
+def test_a_pair_may_be_a_list() -> None:
+    for pair in ((b"a", b"b"), [b"a", b"b"]):
+        assert merge_pairs([b"a", b"b", b"a"], pair) == [b"ab", b"a"]
