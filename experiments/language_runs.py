@@ -157,7 +157,10 @@ def translation(tokenizer: Any, seed: int, steps: int) -> dict[str, Any]:
             scores = translation_scores(made, [b for _, b in test])
             with torch.no_grad():
                 loss = float(model.eval().loss(source, target))
-            rows[start] = {k: round(v, 4) for k, v in scores.items()} | {"loss": round(loss, 4)}
+            rows[start] = {k: round(v, 4) for k, v in scores.items()} | {
+                "loss": round(loss, 4),
+                "examples": [[*pair, text] for pair, text in zip(test[:6], made[:6], strict=True)],
+            }
         found[str(n)] = rows
     return found
 
