@@ -73,6 +73,7 @@ FIXED: dict[str, dict[str, int]] = {
     "gan": {"gan_gaussians": 4400},
     "glow": {"nsf_digits": 1200},
     "gpt": {"gpt_shakespeare": 300},
+    "language_tasks": {"bert_bilingual": 30, "bert_poems": 150},
     "latent_diffusion": {"latent_diffusion_fashion": 40},
     "masked_diffusion": {"masked_diffusion_poems": 15},
     "pretraining": {"contrastive_digits": 401},
