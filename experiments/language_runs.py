@@ -35,6 +35,11 @@ STEPS, BATCH = 150, 32
 PAIRS, TRANSLATED = (500, 2000), 300
 WRITING: dict[str, Any] = {"steps": 600, "batch_size": 32, "lr": 1e-3}
 STARTS = ("pre-trained", "from scratch")
+WRITERS = {
+    "pre-trained": 0.3,
+    "pre-trained, full rate": 1.0,
+    "from scratch": 1.0,
+}  # rates of encoders
 
 
 def encoder(start: str) -> Any:
@@ -114,7 +119,7 @@ def classes(language: str, tokenizer: Any, seed: int, steps: int) -> dict[str, A
 def writer(start: str, tokenizer: Any, data: Any, seed: int, steps: int) -> Any:
     """A decoder on the encoder, trained on (source, target)."""
     torch.manual_seed(seed)
-    rate = 1.0 if start == "from scratch" else 0.3
+    rate = WRITERS[start]
     options: dict[str, Any] = {"vocab_size": tokenizer.size, "rate": rate, "context": SENTENCE}
     model = gt.language_tasks.EncoderDecoder(encoder=encoder(start), **options)
     settings: dict[str, Any] = WRITING | {"steps": steps, "warmup": steps // 10}
@@ -151,7 +156,7 @@ def translation(tokenizer: Any, seed: int, steps: int) -> dict[str, Any]:
             targets(tokenizer, [b for _, b in few], BOTH),
         )
         rows = {}
-        for start in STARTS:
+        for start in WRITERS:
             model = writer(start, tokenizer, data, seed, steps)
             made = [tokenizer.decode(row) for row in model.translate(source).tolist()]
             scores = translation_scores(made, [b for _, b in test])
@@ -185,8 +190,7 @@ def chosen_lines(
     for row, (some, title) in zip(y, known, strict=True):
         row[most_like(some, title)] = 1
     torch.manual_seed(seed)
-    rate = 1.0 if start == "from scratch" else 0.3
-    model = gt.language_tasks.Extractive(encoder=encoder(start), sentences=4, rate=rate)
+    model = gt.language_tasks.Extractive(encoder=encoder(start), sentences=4, rate=WRITERS[start])
     settings: dict[str, Any] = WRITING | {"steps": min(steps, STEPS), "warmup": steps // 40}
     data = (*read(tokenizer, [some for some, _ in known]), y)
     gt.fit(model, data, gt.TrainConfig(seed=seed, clip=1.0, **settings), progress=False)
@@ -222,7 +226,7 @@ def titles(tokenizer: Any, seed: int, steps: int) -> dict[str, Any]:
         "best line": best,
     }
     source = rows_of(tokenizer, poems, BOTH)
-    for start in STARTS:
+    for start in WRITERS:
         model = writer(start, tokenizer, data, seed, steps)
         written = model.translate(source, length=12)
         made[start] = [tokenizer.decode(row) for row in written.tolist()]
