@@ -39,7 +39,7 @@ WRITERS = {
     "pre-trained": 0.3,
     "pre-trained, full rate": 1.0,
     "from scratch": 1.0,
-}  # rates of encoders
+}  # of the encoder
 
 
 def encoder(start: str) -> Any:
