@@ -37,7 +37,7 @@ class Reliability(NamedTuple):
 
 
 def cross_entropy_gradient(logits: ClassLogits, y: Labels) -> ClassLogits:
-    """p − y, the gradient of −log p(y) in the logits of each example.
+    """p − e_y, the gradient of −log p(y) in the logits of each example; e_y is 1 at y, else 0.
 
     Equation: :eq:`eq-bert-cegrad`
     """

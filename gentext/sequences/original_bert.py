@@ -125,6 +125,8 @@ class OriginalBERT(BERT):
         """−mean over M of log p(x_i | x_{∖M}), and −mean log p(follows) where that is given; nats.
 
         Both are of the same corrupted rows, in which the places M were drawn afresh (15 %).
+
+        Equation: :eq:`eq-bert-loss`
         """
         tokens, ends = self._checked(tokens), self.ends
         corrupted, M = mlm_mask(

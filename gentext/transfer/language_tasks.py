@@ -54,8 +54,10 @@ Sentences = Sequence[str]
 class EncoderDecoder(Seq2Seq):
     """A model of the target text given the source text, which a pre-trained encoder reads.
 
-    In all else it is a ``Seq2Seq``, whose decoder and embedded targets are new. The encoder given
-    is copied and stays as it is.
+    log p(y | x) = Σ_t log p(y_t | y_<t, h). In all else it is a ``Seq2Seq``, whose decoder and
+    embedded targets are new. The encoder given is copied and stays as it is.
+
+    Equation: :eq:`eq-bert-decoder`
 
     Args: ``encoder`` such as a BERT, or as it is kept in ``arguments``, a dict of its ``class`` and
     what it is built with; ``vocab_size`` of the vocabulary that source and target share, which is
@@ -267,6 +269,8 @@ def copy_log_prob(
     Arguments:
         log_p: log p_vocab of every token; attention: a, which is 0 where the source is padding.
         source: the tokens x that can be copied; gate: the logit of p_gen.
+
+    Equation: :eq:`eq-bert-copy`
 
     Source: See et al., ACL 2017.
     """

@@ -75,6 +75,7 @@ def test_logits_are_those_of_hugging_face() -> None:
     torch.testing.assert_close(ours.logits(tokens), alone, **close)
 
 
+@pytest.mark.equation("eq-bert-loss")
 def test_the_loss_is_that_of_hugging_face(monkeypatch) -> None:
     """For the same chosen places; there a label of 0 says that b follows a."""
     tokens, segments = pairs()

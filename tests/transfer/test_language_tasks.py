@@ -80,6 +80,7 @@ def texts() -> Tensor:
 # Encoder and decoder
 
 
+@pytest.mark.equation("eq-bert-decoder")
 @both
 def test_probabilities_of_all_texts_sum_to_one(kind: type[gt.BERT]) -> None:
     model, every = small(kind), texts()
@@ -336,6 +337,7 @@ def copying() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return logits.log_softmax(2), weights, source, torch.randn(2, 3)
 
 
+@pytest.mark.equation("eq-bert-copy")
 def test_copying_is_a_mixture_that_sums_to_one() -> None:
     log_p, a, source, gate = copying()
     found = copy_log_prob(log_p, a, source, gate)
