@@ -244,7 +244,7 @@ def _read_npz(source: Source, path: Path) -> Splits:
         with loaded as arrays:
             splits = [s for s in ("train", "validation", "test") if f"x_{s}" in arrays]
             read: Splits = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
-            if all(f"notes_{s}" in arrays for s in splits):
+            if source.noted and all(f"notes_{s}" in arrays for s in splits):
                 read = {s: (*read[s], arrays[f"notes_{s}"]) for s in splits}
     except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
