@@ -137,15 +137,20 @@ def _string(
 
 
 def _recordings(dataset: Dataset, languages: Sequence[str]) -> Parts:
-    """The recordings in some languages, by split."""
-    if not dataset.notes:
-        raise ValueError(f"{dataset.source} has no notes; add notes_train and so on to spoken.npz")
+    """The recordings in some languages, by split; ValueError where a split has none."""
     parts: Parts = {}
     for name in SPLITS:
-        rows = zip(*getattr(dataset, name), dataset.notes[name], strict=True)
+        rows = zip(*getattr(dataset, name), dataset.notes.get(name, ()), strict=False)
         parts[name] = [
-            Recording(*note, int(y), _trimmed(x)) for x, y, note in rows if note[0] in languages
+            Recording(note.language, note.voice, int(y), _trimmed(x))
+            for x, y, note in rows
+            if note.language in languages
         ]
+        if not parts[name]:
+            raise ValueError(
+                f"{dataset.source} has no {name} with notes in {' or '.join(languages)}; add "
+                f"x_{name}, y_{name} and notes_{name}, columns of language and voice"
+            )
     return parts
 
 
@@ -160,8 +165,8 @@ def _at_random(parts: Parts) -> Parts:
     every = [recording for name in SPLITS for recording in parts[name]]
     random.Random(0).shuffle(every)
     dealt: Parts = {name: [] for name in SPLITS}
-    for kind in sorted({(language, digit) for language, _, digit, _ in every}):
-        alike = [recording for recording in every if recording[::2][:2] == kind]
+    for kind in sorted({(recording.language, recording.digit) for recording in every}):
+        alike = [recording for recording in every if (recording.language, recording.digit) == kind]
         rest = alike
         for name, one_in in HELD_OUT.items():
             count = len(alike) // one_in

@@ -84,7 +84,7 @@ class LinearPredictor:
         _check_sizes(self.levels, len(self.a))
         if self.scales.shape != self.weights.shape or not (self.scales > 0).all():
             raise ValueError("got scales that are not above 0, or not one for each weight")
-        if not (self.weights >= 0).all() or abs(float(self.weights.sum()) - 1) > 1e-6:
+        if not (self.weights >= 0).all() or abs(float(self.weights.detach().sum()) - 1) > 1e-6:
             raise ValueError("got weights that are below 0 or do not sum to 1; divide by their sum")
 
     def predict(self, tokens: Tokens) -> Float[Tensor, "n t"]:
@@ -163,6 +163,9 @@ def least_squares(x: Float[Tensor, "n t"], order: int) -> Float[Tensor, "order"]
     Here u are the ``order`` samples before x_t, the last first. Where several ``a`` are as good, as
     for silence, it is the shortest. Computed in float64.
     """
+    _check_sizes(order=order)
+    if x.ndim != 2 or not x.is_floating_point():
+        raise ValueError(f"got x of {x.dtype}, {tuple(x.shape)}; give floating-point rows (n, t)")
     moments = torch.zeros(order + 1, order + 1, dtype=torch.float64)
     for rows in x.double().cpu().split(ROWS):
         w = _windows(rows, order).flip(-1).flatten(0, 1)  # x_t, then u
@@ -202,6 +205,8 @@ def _above_silence(k: Tensor, levels: int) -> Tensor:
 
 def log_interval(log_cdf: Callable[[Tensor], Tensor], low: Tensor, high: Tensor) -> Tensor:
     """log(Φ(high) − Φ(low)) of a symmetric Φ, in its lower tail, where nothing is lost."""
+    if not (low < high).all():
+        raise ValueError("got an interval whose low end is not below its high end; swap them")
     flip = low + high > 0
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     below, above = log_cdf(low), log_cdf(high)
@@ -239,7 +244,7 @@ def _levels(tokens: Tensor, levels: int) -> Tensor:
     return check_tokens(tokens, levels, least=1, rows=1, what="levels").cpu()
 
 
-def _check_sizes(levels: int, order: int = 1) -> None:
+def _check_sizes(levels: int = 2, order: int = 1) -> None:
     check_count("levels", levels, 2)
     check_number("levels", levels, most=MOST_LEVELS)
     check_count("order", order)

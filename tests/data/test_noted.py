@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_notes_are_one_for_each_example_and_of_their_types(name):
 
 def test_sounds_of_ones_own_may_have_notes_of_their_columns(tmp_path):
     x, y = np.full((3, 4096), 200, np.uint8), np.arange(3)
-    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    arrays: dict[str, Any] = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
     rows = np.array([(0, 60), (8, 61), (16, 62)])
     np.savez(tmp_path / "notes.npz", **arrays, notes_train=rows, notes_test=rows)
     d = data.load("notes", root=tmp_path)

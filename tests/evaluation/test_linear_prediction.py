@@ -52,9 +52,8 @@ def test_a_likelihood_is_that_of_intervals_by_brute_force(residual):
     model, k = predictor(residual), levels_of(3, 9)
     middle = (np.arange(255) + 0.5) / 127.5 - 1
     c = np.sign(middle) * (256 ** np.abs(middle) - 1) / 255
-    x = mu_law_decode(k).double()
     zero = float(mu_law_decode(torch.tensor(128)))
-    x, c = (x - zero).numpy(), np.array([-np.inf, *(c - zero), np.inf])
+    x, c = mu_law_decode(k).double().numpy() - zero, np.array([-np.inf, *(c - zero), np.inf])
     law = WAVES[residual]
     found = model.log_probs(k)
     for n in range(3):
@@ -182,7 +181,7 @@ def test_bits_are_those_of_a_network_of_levels_too():
 
 def test_drums_are_predicted_better_from_more_samples_before():
     d = prepared.sound_levels(gt.data.load("drums"))
-    train, validation, test = d.train[0][:60], d.validation[0][:10], d.test[0][:20]
+    train, validation, test = d.train[0][:40], d.validation[0][:6], d.test[0][:12]
     found = [lp.bits_per_sample(lp.level_histogram(train), test)]
     for order in (1, 16):
         model = lp.linear_predictor(train, validation, order=order)
