@@ -230,7 +230,7 @@ SOURCES: dict[str, Source] = {
         classes=DIGITS,
         rate=8000,
         noted=Spoken,
-        licence="none needed: synthetic, made by eSpeak NG (program: GPL-3.0-or-later)",
+        licence="synthetic: output of eSpeak NG, generally held free of the program's GPL-3.0",
         made="bundled: the ten digits in 16 voices of eSpeak NG in each of two languages, in "
         "mu-law levels, split by voice; no voice is in two splits",
         file="spoken.npz",
