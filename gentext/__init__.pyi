@@ -22,6 +22,7 @@ from .core import Model as Model
 from .core import Samples as Samples
 from .data import pairs as pairs
 from .data import sentences as sentences
+from .data import spoken as spoken
 from .data import text as text
 from .data import toys as toys
 from .denoising import bound as bound
@@ -57,6 +58,7 @@ from .evaluation import classifier as classifier
 from .evaluation import estimates as estimates
 from .evaluation import fidelity as fidelity
 from .evaluation import language as language
+from .evaluation import linear_prediction as linear_prediction
 from .evaluation import metrics as metrics
 from .evaluation import report as report
 from .evaluation.classifier import Classifier as Classifier

@@ -20,7 +20,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,19 +31,11 @@ from gentext.core.signatures import keep_contract
 from gentext.data import files, sources, toys
 from gentext.data.download import download as download_archive
 from gentext.data.sources import SOURCES, Source
+from gentext.sequences.wavenet import mu_law_decode
 
 logger = logging.getLogger(__name__)
 
 TOY_SIZES = {"train": 10_000, "validation": 2_000, "test": 2_000}
-
-
-class Emoji(NamedTuple):
-    """What is noted of a picture: code points, style ("noto" or "fluent"), and names."""
-
-    code: str
-    style: str
-    en: str
-    zh: str
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -55,10 +47,11 @@ class Dataset:
         train, test, validation: tuples of tensors of equal length: the examples (n, \\*shape) as
             float32, then the labels as int64 where there are any; ``validation`` may be empty.
         shape: shape of one example; (channels, height, width) for images, whose values are in
-            [0, 1].
+            [0, 1]; (samples,) for sounds, in [-1, 1].
         classes: names of the classes, in the order of the labels (n,).
         attributes: names of the columns of the labels where each example has several, (n, k).
         levels: number of grey levels of the original images, None for data that are not images.
+        rate: samples a second of sounds, None for other data.
         tokenizer: what made the tokens (n, t) of texts, which are int64, and makes text of them.
         image_shape: where the tokens are pixels, row by row, the shape of the image.
         notes: for each split, what else is known of each example, such as its names; may be empty.
@@ -73,6 +66,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     levels: int | None = None
+    rate: int | None = None
     tokenizer: Any = None
     image_shape: tuple[int, ...] = ()
     notes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -237,7 +231,7 @@ def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
         split: _tensors(x, y, source) for split, (x, y, *_) in splits.items()
     }
     notes = {
-        split: tuple(map(Emoji._make, rows.tolist()))
+        split: tuple(map(source.noted._make, rows.tolist()))
         for split, (_, _, *noted) in splits.items()
         for rows in noted
     }
@@ -247,6 +241,7 @@ def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
         classes=source.classes,
         attributes=source.attributes,
         levels=source.levels,
+        rate=source.rate,
         notes=notes,
         licence=source.licence,
         source=where,
@@ -255,6 +250,9 @@ def _dataset(name: str, splits: files.Splits, where: str) -> Dataset:
 
 
 def _tensors(x: np.ndarray, y: np.ndarray, source: Source) -> tuple[Tensor, ...]:
+    if source.kind == "sounds":
+        sounds = mu_law_decode(torch.from_numpy(x)).float()
+        return sounds, torch.from_numpy(y.astype(np.int64))
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and (*x.shape[3:], *x.shape[1:3]) == source.shape:

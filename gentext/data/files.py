@@ -22,9 +22,7 @@ from gentext.data.sources import SOURCES, Source
 
 BUNDLED = Path(__file__).parents[1] / "datasets"
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-NOTES = 4  # columns of what is noted of an emoji
-
-TYPES = {"images": "uint8", "table": "int16"}  # of the values, by the kind of the source
+TYPES = {"images": "uint8", "table": "int16", "sounds": "uint8"}  # of values, by kind of source
 
 # The encodings that a file says itself, the longest marks first.
 MARKS = {
@@ -246,7 +244,7 @@ def _read_npz(source: Source, path: Path) -> Splits:
         with loaded as arrays:
             splits = [s for s in ("train", "validation", "test") if f"x_{s}" in arrays]
             read: Splits = {s: (arrays[f"x_{s}"], arrays[f"y_{s}"]) for s in splits}
-            if all(f"notes_{s}" in arrays for s in splits):
+            if source.noted and all(f"notes_{s}" in arrays for s in splits):
                 read = {s: (*read[s], arrays[f"notes_{s}"]) for s in splits}
     except DAMAGED as error:
         raise ValueError(f"{path} cannot be read ({error}); write it anew") from error
@@ -261,13 +259,13 @@ def _check_arrays(source: Source, path: Path, read: Splits) -> None:
     if wrong or not {"train", "test"} <= read.keys():
         raise ValueError(
             f"{path} needs x_train, y_train, x_test and y_test with "
-            f"{'rows' if source.kind == 'table' else 'images'} as {TYPES[source.kind]}; "
+            f"{'rows' if source.kind == 'table' else source.kind} as {TYPES[source.kind]}; "
             "write it anew by numpy.savez"
         )
-    if any(n.ndim != 2 or n.shape[1] != NOTES for _, _, *notes in read.values() for n in notes):
-        raise ValueError(
-            f"{path} needs notes of {NOTES} columns: code points, style, English and Chinese name"
-        )
+    fields = getattr(source.noted, "_fields", ())
+    noted = [notes for _, _, *rest in read.values() for notes in rest]
+    if any(notes.ndim != 2 or notes.shape[1] != len(fields) for notes in noted):
+        raise ValueError(f"{path} needs notes of {len(fields)} columns: {', '.join(fields)}")
 
 
 def _check_labels(source: Source, path: Path, read: Splits) -> None:

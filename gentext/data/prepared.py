@@ -15,6 +15,7 @@ from gentext.core.signatures import keep_contract
 from gentext.data import text, toys
 from gentext.data.dataset import Dataset, load
 from gentext.data.sentences import next_sentences, sentences
+from gentext.sequences.wavenet import mu_law_encode
 from gentext.tokens.tokenizer import (
     CHINESE,
     BPETokenizer,
@@ -113,6 +114,16 @@ def pixels(dataset: Dataset) -> Dataset:
         image_shape=dataset.shape,
         shape=(size,),
     )
+
+
+def sound_levels(dataset: Dataset, levels: int = 256) -> Dataset:
+    """The sounds as rows of tokens, their mu-law levels 0 to ``levels`` − 1, without their classes.
+
+    Raises ValueError for data that are no sounds.
+    """
+    if dataset.rate is None:
+        raise ValueError(f"{dataset.name!r} has no rate: it holds no sounds; load one that does")
+    return images(dataset.without_labels(), lambda x: mu_law_encode(x, levels), classes=())
 
 
 def codes(model: Any, dataset: Dataset, name: str) -> Dataset:

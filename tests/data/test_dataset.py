@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_mnist import is_tiny, write
 
 from gentext import data
 from gentext.data import files
+from gentext.data.sources import SOURCES
+from gentext.sequences.wavenet import mu_law_encode
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,34 @@ def test_images_are_floats_in_the_unit_interval_on_their_grey_levels(name, sizes
     assert d.train[0].max() == 1
 
 
-@pytest.mark.parametrize("name", ["digits", "faces", "shuttle"])
+@pytest.mark.parametrize(
+    ("name", "rate", "sizes"),
+    [
+        ("drums", 16_000, (180, 32, 31)),
+        ("notes", 8000, (139, 38, 63)),
+        ("spoken", 8000, (200, 40, 80)),
+    ],
+)
+def test_sounds_are_floats_of_a_rate_on_their_mu_law_levels(name, rate, sizes):
+    d = data.load(name)
+    assert d.rate == rate
+    assert data.load("digits").rate is None
+    assert tuple(len(s[0]) for s in (d.train, d.validation, d.test)) == sizes
+    with np.load(files.bundled(SOURCES[name])) as stored:
+        for split in ("train", "validation", "test"):
+            x, y = getattr(d, split)
+            assert x.dtype == torch.float32
+            assert x.shape == (len(y), *d.shape)
+            assert x.abs().max() <= 1
+            assert (x.abs().amax(1) > 0.01).all()
+            k = stored[f"x_{split}"]
+            middle = k / 127.5 - 1
+            sound = np.sign(middle) * (256 ** np.abs(middle) - 1) / 255
+            np.testing.assert_allclose(x.numpy(), sound, rtol=1e-4, atol=1e-7)
+            assert (mu_law_encode(x).numpy() == k).all()
+
+
+@pytest.mark.parametrize("name", ["digits", "faces", "shuttle", "drums", "notes", "spoken"])
 def test_what_is_bundled_whole_is_its_own_full_set(name):
     assert torch.equal(data.load(name).train[0], data.load(name, full=True).train[0])
     assert data.fetch(name) == files.BUNDLED
@@ -60,7 +90,7 @@ def test_repr_tells_sizes_shape_source_and_licence_in_a_few_lines():
 
 @pytest.mark.parametrize("call", [data.load, data.fetch, data.describe])
 def test_unknown_name_lists_the_known_ones(call):
-    with pytest.raises(ValueError, match=r"'cifar'.*fashion-mnist.*digits.*two-moons"):
+    with pytest.raises(ValueError, match=r"'cifar': see `gentext data list` for all \d+"):
         call("cifar")
     with pytest.raises(ValueError, match=r"did you mean 'mnist'\?"):
         call("mnists")

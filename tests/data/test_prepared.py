@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 import torch
 
 from gentext import data, text
-from gentext.data import prepared
+from gentext.data import files, prepared
 from gentext.data.sentences import sentences
+from gentext.data.sources import SOURCES
 from gentext.tokens.tokenizer import (
     EOS,
     PAD,
@@ -270,3 +272,17 @@ def test_halves_are_cut_between_words() -> None:
     assert prepared._halves("She found two birds") == ("She found", " two birds")
     assert prepared._halves("她找到了鸟。") == ("她找到", "了鸟。")
     assert prepared._halves("六") == ("", "六")
+
+
+def test_levels_of_sounds_are_the_bytes_of_the_file():
+    d = prepared.sound_levels(data.load("drums"))
+    with np.load(files.bundled(SOURCES["drums"])) as stored:
+        for split in ("train", "validation", "test"):
+            (k,) = getattr(d, split)
+            assert k.dtype == torch.int64
+            assert (k.numpy() == stored[f"x_{split}"]).all()
+    assert (d.rate, d.classes, len(d.notes["test"])) == (16_000, (), 31)
+    few = prepared.sound_levels(data.load("drums"), 8).train[0]
+    assert few.unique().tolist() == list(range(8))
+    with pytest.raises(ValueError, match="'digits' has no rate: it holds no sounds"):
+        prepared.sound_levels(data.load("digits"))

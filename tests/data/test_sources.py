@@ -58,6 +58,62 @@ def test_classes_are_balanced_in_the_excerpts():
     assert len(fashion.classes) == len(mnist.classes) == 10
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "counts"),
+    [
+        ("drums", "kit", (7, 2, 2)),
+        ("notes", "program", (57, 15, 21)),
+        ("spoken", "voice", (10, 2, 4)),
+    ],
+)
+def test_no_kit_program_or_voice_is_in_two_splits(name, field, counts):
+    d = data.load(name)
+    kinds = [{getattr(note, field) for note in d.notes[split]} for split in SPLITS]
+    assert tuple(map(len, kinds)) == counts
+    assert len(set.union(*kinds)) == sum(counts)
+    sounds = [x.numpy().tobytes() for split in SPLITS for x in getattr(d, split)[0]]
+    assert len({*sounds}) == len(sounds)
+
+
+def test_every_class_of_sounds_is_trained_on_and_tested():
+    for name in ("drums", "notes", "spoken"):
+        d = data.load(name)
+        for split in ("train", "test"):
+            assert getattr(d, split)[1].unique().tolist() == list(range(len(d.classes)))
+    spoken = data.load("spoken")
+    for split, (_, y) in zip(SPLITS, (spoken.train, spoken.validation, spoken.test), strict=True):
+        said = Counter(
+            (*note, int(digit)) for note, digit in zip(spoken.notes[split], y, strict=True)
+        )
+        assert {*said.values()} == {1}  # each voice says each digit once in each language
+        assert len(said) == 20 * len({note.voice for note in spoken.notes[split]})
+
+
+def test_a_note_is_of_the_family_and_about_the_pitch_that_are_noted():
+    """MIDI numbers programs by families of eight, and semitones from A = 440 Hz as 69."""
+    d = data.load("notes")
+    for split in SPLITS:
+        x, y = getattr(d, split)
+        assert [note.program // 8 for note in d.notes[split]] == y.tolist()
+        organ = y == d.classes.index("organ")  # whose tone is steady and has a strong first partial
+        pitch = torch.tensor([note.pitch for note in d.notes[split]])[organ]
+        spectrum = torch.fft.rfft(x[organ, 1024:]).abs()
+        f = torch.fft.rfftfreq(x.shape[1] - 1024, 1 / d.rate)
+        partials = 440 * 2 ** ((pitch[:, None] - 69) / 12) * 2.0 ** torch.arange(-2, 4)
+        near = (f[:, None, None] - partials).abs().amin(2).T < 8
+        assert ((spectrum**2 * near).sum(1) / (spectrum**2).sum(1) > 0.3).float().mean() > 0.7
+
+
+def test_licences_of_drums_are_counted_in_the_table():
+    d = data.load("drums")
+    licences = Counter(note.licence for split in SPLITS for note in d.notes[split])
+    assert licences == {"MIT": 132, "CC0-1.0": 94, "CC-BY-3.0": 17}
+    for words in ("132 of FluidR3: MIT", "80 of Sonic Pi and 14 of Audiophob: CC0", "17 of rumpf"):
+        assert words in d.licence
+    kits = {note.kit for split in SPLITS for note in d.notes[split] if note.licence == "CC-BY-3.0"}
+    assert kits == {"rumpf_kit_z01_h2"}
+
+
 @pytest.mark.parametrize("name", ["mnist", "faces", "emoji"])
 def test_no_test_image_is_in_the_training_set(name):
     d = data.load(name)
