@@ -64,7 +64,7 @@ class MaskedSpeechEncoder(Model):
     def loss(self, x: Mels, lengths: Lengths) -> Scalar:
         """The mean squared error of the values of hidden frames, drawn afresh for each utterance.
 
-        Who fills in the mean of each band has about 1, for bands are standardised.
+        Who fills in 0 has about 1, for utterances are standardised.
         """
         x, lengths = self._checked(x, lengths)
         M = hidden_spans(lengths, x.shape[1], rate=self.rate, span=self.span)

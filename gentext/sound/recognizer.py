@@ -4,7 +4,7 @@ The network is that of DeepSpeech: three layers that see a frame and its neighbo
 layer that reads the utterance in both directions, one more layer, and a softmax over the symbols
 and the blank in each frame. It is trained with transcripts from the start, by CTC, and neither
 pre-trained nor told phonemes or alignments. In place of the paper's plain recurrence, which is
-clipped as all its layers are, stands a gated one; each mel band is standardised first.
+clipped as all its layers are, stands a gated one; each utterance is standardised first.
 
 Notation: ``x`` (n, t, mels) log-mel features, of ``lengths`` (n,) frames; ``y`` (n, labels) symbols
 of ``y_lengths`` (n,); g(a) = min(max(a, 0), 20); C = ``context`` frames on each side; →h and ←h the
@@ -52,7 +52,7 @@ from gentext.training.parts import built, described
 
 BLANK = 0  # the symbol that also is the padding of a tokenizer's rows
 CLIP = 20.0  # of the activations
-LEAST = 1e-5  # variance of a mel band, by which it is divided
+LEAST = 1e-5  # added to the variance of an utterance, by which it is divided
 Mels = Float[Tensor, "n t mels"]
 Features = Float[Tensor, "n t hidden"]
 
@@ -70,8 +70,8 @@ class SpeechEncoder(nn.Module):
         check_counts(0, context=context)
         check_dropout(dropout)
         self.mels, self.hidden = mels, hidden
-        self.window = nn.Conv1d(mels, hidden, 2 * context + 1, padding=context)
-        self.layers = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(2))
+        self.window = _begun(nn.Conv1d(mels, hidden, 2 * context + 1, padding=context))
+        self.layers = nn.ModuleList(_begun(nn.Linear(hidden, hidden)) for _ in range(2))
         self.forwards = nn.GRU(hidden, hidden, batch_first=True)
         self.backwards = nn.GRU(hidden, hidden, batch_first=True)
         self.dropout = nn.Dropout(dropout)
@@ -122,7 +122,7 @@ class Recognizer(Model):
             own = copy.deepcopy(built(encoder))
             self.net = _speech_encoder(own, mels)
             self.arguments = self.arguments | {"encoder": described(own)}
-        self.last = nn.Linear(self.net.hidden, self.net.hidden)
+        self.last = _begun(nn.Linear(self.net.hidden, self.net.hidden))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.net.hidden, vocab_size)
 
@@ -190,15 +190,15 @@ def clipped(a: Tensor) -> Tensor:
 
 
 def standardised(x: Mels, lengths: Lengths) -> Mels:
-    """Each mel band of each utterance less its mean over the frames, divided by its deviation.
+    """Each utterance less the mean of its frames and bands, divided by their deviation.
 
-    So neither the loudness nor the room, which add to all of a band, make a difference; padding
-    becomes 0, and a band that does not change is 0.
+    So the loudness, which adds to all log-mel values alike, makes no difference. Padding becomes 0.
     """
     shown = until(lengths, x.shape[1])[..., None]
-    x, count = at_least_single(x), lengths[:, None, None]
-    centred = torch.where(shown, x - torch.where(shown, x, 0).sum(1, keepdim=True) / count, 0)
-    variance = centred.square().sum(1, keepdim=True) / count
+    x, count = at_least_single(x), (lengths * x.shape[2])[:, None, None]
+    mean = torch.where(shown, x, 0).sum((1, 2), keepdim=True) / count
+    centred = torch.where(shown, x - mean, 0)
+    variance = centred.square().sum((1, 2), keepdim=True) / count
     return centred / (variance + LEAST).sqrt()
 
 
@@ -213,6 +213,19 @@ def check_mels(x: Mels, lengths: Lengths | None, mels: int) -> tuple[Mels, Lengt
     if at_hand(x) and not is_finite(x):
         raise ValueError("got NaN or infinite features x; add a little before the log of a power")
     return x, check_lengths("lengths", lengths, x)
+
+
+def _begun(layer: nn.Conv1d | nn.Linear) -> nn.Module:
+    """The layer with weights that keep the size of what rectified layers hand on.
+
+    With smaller ones CTC stays for long at blanks in every frame.
+
+    Source: He et al., ICCV 2015.
+    """
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _speech_encoder(model: Any, mels: int) -> SpeechEncoder:
