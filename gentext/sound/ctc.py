@@ -248,7 +248,7 @@ def ctc_prefix_beam(
     if not isinstance(log_p, Tensor) or log_p.ndim != 2:
         raise ValueError("give log_p (t, v) of one utterance: log_p[0], without its padding")
     (log_p,), _ = check_frames(log_p[None], None, blank)
-    told = _prior(language_model if weight else None, log_p.shape[1])
+    told = _prior(language_model, log_p.shape[1])
 
     def score(y: Labelling) -> float:
         prior = weight * told(y) if weight else 0.0

@@ -47,13 +47,18 @@ def test_the_loss_is_the_mean_of_the_exact_probabilities_of_frames() -> None:
 def test_padding_makes_no_difference() -> None:
     """Neither values nor gradients: an utterance among longer ones is what it is alone."""
     model, (x, lengths, y, y_lengths) = small(), spoken(5, 0)
-    x, alone = x.double(), []
+    with torch.no_grad():  # of which the padding would say something
+        model.head.weight.mul_(9)
+        model.head.bias[3] = 1
+    x, alone, texts = x.double(), [], []
     for k in range(5):
         t, m = int(lengths[k]), int(y_lengths[k])
         rows = (x[k : k + 1, :t], lengths[k : k + 1], y[k : k + 1, :m], y_lengths[k : k + 1])
         alone.append(model.loss(*rows))
+        texts += model.transcribe(*rows[:2])
     shown = torch.arange(FRAMES) < lengths[:, None]
     x = torch.where(shown[..., None], x, 1e3).requires_grad_()
+    assert model.transcribe(x, lengths) == texts
     y = torch.where(torch.arange(3) < y_lengths[:, None], y, -9)
     loss = model.loss(x, lengths, y, y_lengths)
     torch.testing.assert_close(loss, torch.stack(alone).mean(), rtol=0, atol=1e-12)
@@ -64,7 +69,7 @@ def test_padding_makes_no_difference() -> None:
 
 def test_the_encoder_is_that_of_its_equations() -> None:
     """Layers on windows of frames, and a recurrence in each direction, frame by frame."""
-    net = recognizer.SpeechEncoder(MELS, 3, 1, 0.0).double()
+    net = recognizer.SpeechEncoder(MELS, 8, 1, 0.0).double()
     x, lengths = torch.randn(1, 6, MELS, dtype=F64), torch.tensor([5])
     h = []
     for t in range(5):
@@ -77,8 +82,8 @@ def test_the_encoder_is_that_of_its_equations() -> None:
         h.append(a.clamp(0, 20))
 
     def run(gru: nn.GRU, frames: list[Tensor]) -> list[Tensor]:
-        state, found = torch.zeros(1, 3, dtype=F64), []
-        cell = nn.GRUCell(3, 3).double()
+        state, found = torch.zeros(1, 8, dtype=F64), []
+        cell = nn.GRUCell(8, 8).double()
         weights = (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0)
         for own, weight in zip(cell.parameters(), weights, strict=True):
             own.data = weight.data
@@ -90,7 +95,7 @@ def test_the_encoder_is_that_of_its_equations() -> None:
     sums = zip(run(net.forwards, h), run(net.backwards, h[::-1])[::-1], strict=True)
     expected = torch.stack([a + b for a, b in sums])
     torch.testing.assert_close(net(x, lengths)[0, :5], expected, rtol=0, atol=1e-12)
-    assert net(x, lengths)[0, 5].tolist() == [0, 0, 0]
+    assert net(x, lengths)[0, 5].tolist() == [0] * 8
 
 
 def test_utterances_are_standardised_and_loudness_makes_no_difference() -> None:
