@@ -49,8 +49,8 @@ class MaskedSpeechEncoder(Model):
         mels: int,
         hidden: int = 128,
         context: int = 4,
-        dropout: float = 0.1,
-        rate: float = 0.4,
+        dropout: float | int = 0.1,
+        rate: float | int = 0.4,
         span: int = 6,
     ) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def hidden_spans(
     lengths: Lengths,
     frames: int,
     *,
-    rate: float,
+    rate: float | int,
     span: int,
     generator: torch.Generator | None = None,
 ) -> Hidden:

@@ -64,7 +64,7 @@ class SpeechEncoder(nn.Module):
     the three layers before the recurrent one.
     """
 
-    def __init__(self, mels: int, hidden: int, context: int, dropout: float) -> None:
+    def __init__(self, mels: int, hidden: int, context: int, dropout: float | int) -> None:
         super().__init__()
         check_counts(mels=mels, hidden=hidden)
         check_counts(0, context=context)
@@ -108,9 +108,9 @@ class Recognizer(Model):
         vocab_size: int,
         hidden: int = 128,
         context: int = 4,
-        dropout: float = 0.1,
+        dropout: float | int = 0.1,
         encoder: Model | dict[str, Any] | None = None,
-        rate: float = 1.0,
+        rate: float | int = 1.0,
     ) -> None:
         super().__init__()
         check_counts(2, vocab_size=vocab_size)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from oracles import F64
@@ -197,14 +196,6 @@ def test_labels_that_have_no_path_have_probability_zero() -> None:
     some = torch.tensor([[[0.0, 1.0], [0.3, 0.7]]], dtype=F64).log()  # "a" twice, or once
     share = torch.tensor([[[0.0, 1.0], [0.3, 0.7]]], dtype=F64)
     torch.testing.assert_close(ctc.ctc_occupancy(some, torch.tensor([[1]])), share)
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the checks of shapes, as users have it."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 CHANGES: list[tuple[Callable[..., Any], str]] = [

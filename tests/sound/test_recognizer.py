@@ -159,6 +159,7 @@ def test_it_starts_from_a_pre_trained_encoder(tmp_path: Path) -> None:
         (lambda m, x, t: gt.Recognizer(mels=4, vocab_size=4, rate=0), "rate=0"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_does_not_fit_is_refused_in_words(call, message: str) -> None:
     """Of utterances of one frame each, in rows of nine."""
     x = torch.randn(2, 9, MELS, generator=torch.Generator().manual_seed(0))
