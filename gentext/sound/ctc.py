@@ -38,24 +38,10 @@ from gentext.sound.alignments import (
     Rows,
     check_frames,
     checked,
-    frames_needed,
     lattice,
     until,
 )
 
-__all__ = [
-    "Hypothesis",
-    "collapse",
-    "ctc_alignment",
-    "ctc_gradient",
-    "ctc_lattice",
-    "ctc_log_prob",
-    "ctc_loss",
-    "ctc_occupancy",
-    "ctc_prefix_beam",
-    "frames_needed",
-    "greedy_decode",
-]
 Labelling = tuple[int, ...]
 LanguageModel = Callable[[Labelling], Any]
 Masses = dict[Labelling, tuple[float, float]]  # of each prefix, in nats
@@ -174,8 +160,8 @@ def ctc_loss(
     if transformed():
         return -ctc_log_prob(log_p, y, lengths, y_lengths, blank=blank)
     log_p, y, lengths, y_lengths = checked(log_p, y, lengths, y_lengths, blank)
-    log_p = log_p.transpose(0, 1)
-    return F.ctc_loss(log_p, y, lengths, y_lengths, blank=blank, reduction="none")
+    frames = log_p.transpose(0, 1)
+    return F.ctc_loss(frames, y, lengths, y_lengths, blank=blank, reduction="none")
 
 
 def ctc_alignment(
@@ -210,8 +196,8 @@ def greedy_decode(
 ) -> list[Labelling]:
     """B of the most probable path of each utterance.
 
-    That is not always the most probable labelling: with p(b) = 0.6 and p(a) = 0.4 in two frames the
-    path is b b and the labelling empty, of probability 0.36, while "a" has 0.64.
+    That need not be the most probable labelling: if p(b) = 0.6 and p(a) = 0.4 twice, it is empty,
+    of probability 0.36, while "a" has 0.64.
     """
     log_p, lengths = check_frames(log_p, lengths, blank)
     paths = log_p.argmax(-1).tolist()
