@@ -60,6 +60,7 @@ from .evaluation import fidelity as fidelity
 from .evaluation import language as language
 from .evaluation import linear_prediction as linear_prediction
 from .evaluation import metrics as metrics
+from .evaluation import recognition as recognition
 from .evaluation import report as report
 from .evaluation.classifier import Classifier as Classifier
 from .evaluation.classifier import NoisyClassifier as NoisyClassifier
@@ -134,6 +135,12 @@ from .sequences.recurrent import RecurrentLM as RecurrentLM
 from .sequences.seq2seq import Seq2Seq as Seq2Seq
 from .sequences.vqvae import VQVAE as VQVAE
 from .sequences.wavenet import WaveNet as WaveNet
+from .sound import alignments as alignments
+from .sound import ctc as ctc
+from .sound import masked_speech as masked_speech
+from .sound import recognizer as recognizer
+from .sound.masked_speech import MaskedSpeechEncoder as MaskedSpeechEncoder
+from .sound.recognizer import Recognizer as Recognizer
 from .tokens import bpe as bpe
 from .tokens import completion as completion
 from .tokens import foreign_tokenizer as foreign_tokenizer

@@ -98,6 +98,26 @@ def in_summary() -> Tensor:
     return torch.stack([both(), 1 - both(), both()], 1)
 
 
+def frames() -> Tensor:
+    """Log-mel features of utterances of 12 frames at most."""
+    return torch.randn(N, 12, 4)
+
+
+def durations() -> Tensor:
+    """How many frames they have."""
+    return torch.tensor([12, 9, 10, 12, 8, 11])
+
+
+def transcripts() -> Tensor:
+    """Symbols from 1 on."""
+    return torch.randint(1, 5, (N, 4))
+
+
+def letters() -> Tensor:
+    """How many symbols they have."""
+    return torch.tensor([4, 3, 2, 1, 4, 2])
+
+
 DROPOUT: dict[str, Any] = {"dropout": 0.5}
 CLASSES: dict[str, Any] = {"classes": 3}
 IMAGE: dict[str, Any] = {"shape": (1, 8, 8)}
@@ -119,6 +139,7 @@ TILES: dict[str, Any] = {"shape": (1, 4, 4), "levels": LEVELS, "channels": 4, "l
 GAME: dict[str, Any] = {**POINTS, "latent": 3, "hidden": 8, "layers": 1}
 DCGAN: dict[str, Any] = {"generator": "dcgan", "critic": "dcgan", "channels": 8}
 SORTED: dict[str, Any] = {**IMAGE, **CLASSES, "channels": 8, "features": 8}
+SPEECH: dict[str, Any] = {"mels": 4, "hidden": 8, "context": 1}
 LATENTS: dict[str, Any] = {"levels": None, "steps": 20}
 
 FAMILIES = {
@@ -252,6 +273,22 @@ FAMILIES = {
     "semi-supervised GAN by layers": of(
         *(gt.SemiSupervisedGAN, grey, some_labels),
         **{**CODER, **CLASSES, "generator_loss": "non-saturating", "layers": 1},
+    ),
+    # sound
+    "recognizer": of(
+        *(gt.Recognizer, frames, durations, transcripts, letters),
+        **(SPEECH | DROPOUT),
+        vocab_size=5,
+    ),
+    "pre-trained recognizer": of(
+        *(gt.Recognizer, frames, durations, transcripts, letters),
+        mels=4,
+        vocab_size=5,
+        encoder=of(gt.MaskedSpeechEncoder, **SPEECH),
+        rate=0.5,
+    ),
+    "masked speech encoder": of(
+        gt.MaskedSpeechEncoder, frames, durations, **(SPEECH | DROPOUT), rate=0.5, span=3
     ),
     # transfer
     "fine-tuned BERT": of(

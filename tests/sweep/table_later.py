@@ -66,6 +66,11 @@ PIECES = [
 PARTS = torch.tensor([[0, 0, -1, -1, -1, -1]] * 4)  # the sentence of each of their tokens
 SENTENCES = torch.tensor([[3, 4, 2, 0, 0, 0]] * 4)
 
+LOGITS = floats(4, 6, 5).log_softmax(-1)
+SPEECH = row(mels=3, hidden=4, context=1, vocab_size=5, dropout=0.1, x=floats(4, 6, 3),
+    lengths=torch.tensor([6, 4, 5, 6]), y=torch.tensor([[1, 2], [3, 0], [4, 4], [2, 1]]),
+    y_lengths=torch.tensor([2, 1, 2, 0]))  # fmt: skip
+
 # fmt: off
 LATER: dict[str, dict[str, Any]] = {
     "bases": row(z=X, like=X, components=2, low=-1.0, high=1.0, base="normal"),
@@ -305,6 +310,17 @@ LATER: dict[str, dict[str, Any]] = {
     "masked_autoencoder": row(shape=(1, 4, 4), patch=2, width=8, layers=1, heads=2, rate=0.5,
         x=IMAGES, patches=floats(4, 4, 4), made=floats(4, 2, 4), hidden=torch.tensor([[0, 1], [2,
         1], [3, 0], [1, 2]])),
+    "alignments": row(**SPEECH, log_p=LOGITS, blank=0, name="lengths", rows=LOGITS, size=6,
+        like=LOGITS, e=LOGITS, l=wholes(5, 4, 5), places=torch.tensor([5, 3, 5, 5]),
+        alpha=floats(4, 5), alphas=-floats(4, 6, 5), last=-floats(4, 5), value=-T4,
+        values=-floats(4, 6, 5)),
+    "ctc": row(**SPEECH, log_p=LOGITS, logits=LOGITS, path=(0, 1, 1, 0, 2), blank=0, width=3,
+        score=-1.0),
+    "ctc.ctc_prefix_beam": row(log_p=LOGITS[0], language_model=lambda y: [-1.0] * 5, weight=0.5,
+        bonus=0.1),
+    "ctc.Hypothesis": row(y=(1, 2), log_p=-1.0),
+    "recognizer": row(**SPEECH, a=T4, encoder=None, width=3, weight=0.5, bonus=0.1, rate=0.5),
+    "masked_speech": row(**SPEECH, rate=0.4, span=2, frames=6),
     "zoo": row(name="nsf_moons", data="digits", path=Fresh(lambda:
         attribute("zoo.path").make()("nsf_moons"))),
     "zoo.tokenizer": row(name="gpt_poems"),
