@@ -132,6 +132,9 @@ from .sequences.recurrent import RecurrentLM as RecurrentLM
 from .sequences.seq2seq import Seq2Seq as Seq2Seq
 from .sequences.vqvae import VQVAE as VQVAE
 from .sequences.wavenet import WaveNet as WaveNet
+from .sound import audio as audio
+from .sound import waveforms as waveforms
+from .sound.audio import LogMel as LogMel
 from .tokens import bpe as bpe
 from .tokens import completion as completion
 from .tokens import foreign_tokenizer as foreign_tokenizer
