@@ -26,7 +26,6 @@ from gentext.core import (
     at_hand,
     at_least_single,
     check_count,
-    check_finite,
     check_number,
     check_tensor,
     drawn_by,
@@ -39,6 +38,7 @@ Spectrum = Complex[Tensor, "*batch frames bins"]
 Bins = Num[Tensor, "*batch frames bins"]
 
 LONGEST = 2**16  # samples of a window
+LOUDEST, STRONGEST = 1e12, 1e18  # samples and bins, of which single precision holds the powers
 LEAST_FLOOR = 1e-37  # about the least number that single precision holds with all its digits
 
 
@@ -78,10 +78,7 @@ def stft(x: Waveform, window: int = 512, hop: int = 128) -> Spectrum:
     By Parseval, Σ_m Σ_k |X[m, k]|² = N c Σ_n x²[n], where k runs over all N bins.
 
     Arguments:
-        x: waveforms of one window at least, floating-point; of batch axes there may be any.
-        window, hop: N and R, in samples.
-
-    Raises ValueError for other waveforms and for a hop that does not divide the window three times.
+        x: waveforms of one window at least; window, hop: N and R, in samples (see ``overlap``).
 
     Equation: :eq:`eq-audio-stft`
     """
@@ -106,7 +103,7 @@ def istft(X: Bins, window: int = 512, hop: int = 128, length: int | None = None)
         raise ValueError(f"got X of {X.dtype}; give complex numbers, or magnitudes to griffin_lim")
     length = _length(X, window, hop, length)
     X = at_least_single(X)
-    check_finite(torch.view_as_real(X.resolve_conj()), "X", "give numbers", ValueError)
+    _check_size(X, "X", STRONGEST)
     return _inverse(X, window, hop, length)
 
 
@@ -137,8 +134,7 @@ def griffin_lim(
     turns = torch.rand(A.shape, dtype=A.dtype, device=A.device, **drawn_by(generator))
     x = _inverse(torch.polar(A, 2 * math.pi * turns), window, hop, n)
     for _ in range(iterations):
-        X = _transform(x, window, hop)
-        x = _inverse(torch.polar(A, X.angle()), window, hop, n)
+        x = _inverse(torch.polar(A, _transform(x, window, hop).angle()), window, hop, n)
     return x
 
 
@@ -155,11 +151,9 @@ def spectral_distance(
             f"got magnitudes of shape {tuple(A.shape)}, but the transform of x has "
             f"{tuple(X.shape)}: give those of as many samples, by the same window and hop"
         )
-    twice = A.new_full((A.shape[-1],), 2.0)  # for the bins above N/2, which mirror those below
-    twice[0] = 1
-    if window % 2 == 0:
-        twice[-1] = 1
-    return torch.linalg.vector_norm(twice.sqrt() * (X.abs() - A), dim=(-2, -1))
+    off = X.abs() - A
+    mirrored = off[..., 1 : (window + 1) // 2]  # the bins above N/2 are as those below
+    return torch.linalg.vector_norm(torch.cat([off, mirrored], -1), dim=(-2, -1))
 
 
 def hertz_to_mel(f: Tensor) -> Tensor:
@@ -292,7 +286,7 @@ def _checked(x: Tensor, window: int) -> Tensor:
             f"of {window} samples: put channels first, or add zeros at the end"
         )
     x = at_least_single(x)
-    check_finite(x, "samples", "remove or replace them first", ValueError)
+    _check_size(x, "samples", LOUDEST)
     return x
 
 
@@ -302,7 +296,7 @@ def _checked_magnitudes(magnitudes: Tensor) -> Tensor:
     if not magnitudes.is_floating_point():
         raise ValueError(f"got magnitudes of {magnitudes.dtype}; give floats, such as X.abs()")
     A = at_least_single(_not_negative(magnitudes, "magnitudes"))
-    check_finite(A, "magnitudes", "give numbers", ValueError)
+    _check_size(A, "magnitudes", STRONGEST)
     return A
 
 
@@ -321,6 +315,12 @@ def _length(X: Tensor, window: int, hop: int, length: int | None) -> int:
             f"got length={length}, but {X.shape[-2]} frames are of {shortest} to {longest} samples"
         )
     return longest if length is None else length
+
+
+def _check_size(values: Tensor, what: str, most: float) -> None:
+    """Raise ValueError for NaN, and for values whose powers would be infinite."""
+    if at_hand(values) and not bool(values.detach().abs().max() <= most):
+        raise ValueError(f"got {what} that are NaN or above {most:g}; scale waveforms into [-1, 1]")
 
 
 def _not_negative(values: Tensor, what: str) -> Tensor:
