@@ -316,7 +316,7 @@ GOOD = torch.zeros(100)
         (lambda: istft(torch.zeros(9, 33) + 0j, 64, 16, 97), "9 frames are of 81 to 96"),
         (lambda: istft(torch.zeros(9, 33) * 1j * math.nan, 64, 16), "X that are NaN"),
         (lambda: griffin_lim(-torch.ones(9, 33), 64, 16), "magnitudes below 0"),
-        (lambda: griffin_lim(torch.ones(9, 33) + 0j, 64, 16), "complex128"),
+        (lambda: griffin_lim(torch.ones(9, 33) + 0j, 64, 16), "magnitudes of torch.complex128"),
         (lambda: griffin_lim(torch.ones(9, 33), 64, 16, iterations=-1), "iterations"),
         (lambda: spectral_distance(GOOD, torch.ones(9, 33), 64, 16), r"has \(10, 33\)"),
         (lambda: hertz_to_mel(-GOOD - 1), "f below 0"),
