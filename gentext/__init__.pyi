@@ -136,9 +136,12 @@ from .sequences.seq2seq import Seq2Seq as Seq2Seq
 from .sequences.vqvae import VQVAE as VQVAE
 from .sequences.wavenet import WaveNet as WaveNet
 from .sound import alignments as alignments
+from .sound import audio as audio
 from .sound import ctc as ctc
 from .sound import masked_speech as masked_speech
 from .sound import recognizer as recognizer
+from .sound import waveforms as waveforms
+from .sound.audio import LogMel as LogMel
 from .sound.masked_speech import MaskedSpeechEncoder as MaskedSpeechEncoder
 from .sound.recognizer import Recognizer as Recognizer
 from .tokens import bpe as bpe

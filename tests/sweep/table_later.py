@@ -297,6 +297,12 @@ LATER: dict[str, dict[str, Any]] = {
     "lora": row(module=made("transformer.TransformerBlock"), names=["q", "v"], rank=2,
         base=Fresh(lambda: nn.Linear(3, 4)), x=X, delta=P2),
     "lora.best_update": row(rank=1),
+    "audio": row(x=floats(2, 40), X=floats(2, 9, 7).cfloat(), magnitudes=floats(2, 9, 7), window=12,
+        hop=3, length=18, samples=40, iterations=2, f=T4, m=T4, n_mels=3, n_fft=12, rate=8000,
+        low=50.0, high=3000.0, floor=1e-6),
+    "audio.spectral_distance": row(x=floats(2, 18)),
+    "waveforms": row(path=Fresh(lambda: _sound_file()), samples=floats(40), rate=8000,
+        new_rate=16_000),
     "diagrams": row(boxes={"x": (0.0, 0.0, "x"), "y": (1.0, 0.0, "y")}, arrows=[("x", "y")],
         size=(3.0, 1.0), plain=("x",), fontsize=9.0),
     "parallelism": row(P=10, devices=2, sharded="weights", stages=2, parts=3,
@@ -327,6 +333,11 @@ LATER: dict[str, dict[str, Any]] = {
     "zoo.tokenizer_of": row(path=Fresh(lambda: attribute("zoo.path").make()("gpt_poems"))),
 }
 # fmt: on
+
+
+def _sound_file() -> Path:
+    TMP.mkdir(exist_ok=True)
+    return attribute("waveforms.write").make()(TMP / "a.wav", floats(40), 8000)
 
 
 def _wordpiece() -> Any:
