@@ -2,8 +2,8 @@
 
 At the end of a module ``keep_contract(globals())`` puts this around its public functions and the
 public methods of its classes. Whether numbers, strings and generators are such is looked at before
-a call; in which range they are is for the function to say. Tensors are not looked at: a call that
-works costs nothing more. Where one fails, what was given is compared with the annotations, and the
+a call; in which range they are is for the function to say. Of tensors it is only asked whether they
+are complex: a call that works costs nothing more. Where one fails, what was given is compared with the annotations, and the
 error names the argument that does not fit, or all of them where they do not fit one another. Only
 calls from outside are looked at: neither what gentext calls itself nor what ``torch.compile``
 traces.
@@ -34,14 +34,8 @@ from torch import Tensor
 PACKAGE = str(Path(__file__).parents[1])
 _FOLDERS = (PACKAGE, str(Path(torch.__file__).parents[1]), sysconfig.get_path("stdlib"))
 LIBRARIES = (*(folder + os.sep for folder in _FOLDERS), "<")
-CLASHES = (  # what is raised where arguments do not fit one another
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-)
+# What is raised where arguments do not fit one another:
+CLASHES = RuntimeError, LookupError, AttributeError, TypeError, ValueError, ArithmeticError
 LARGEST = 2**63  # integers beyond it do not fit into 64 bits
 KINDS = {"Float": "floating-point", "Int": "integers", "Num": "numbers", "Bool": "True and False"}
 NUMBERS: dict[Any, str] = {
@@ -146,11 +140,14 @@ class Contract:
         self, given: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, numbers as Python's; ValueError for numbers and names that are none."""
-        arrays = any(isinstance(value, np.ndarray) for value in (*given, *named.values()))
-        bound = self.bound(given, named) if self.early or arrays else None
+        every = (*given, *named.values())  # of which arrays and complex tensors half work
+        strange = any(
+            v.is_complex() if isinstance(v, Tensor) else isinstance(v, np.ndarray) for v in every
+        )
+        bound = self.bound(given, named) if self.early or strange else None
         if bound is None:
             return given, named
-        misfit = self.misfit(dict(bound.arguments)) if arrays else None  # they half work
+        misfit = self.misfit(dict(bound.arguments)) if strange else None
         if misfit is not None:
             raise ValueError(misfit)
         for name, value in bound.arguments.items():

@@ -59,6 +59,14 @@ def test_what_is_no_number_is_refused_by_name(scale: object) -> None:
         repeated(X, Y, 2, scale)
 
 
+def test_complex_tensors_are_refused_where_real_ones_are_meant() -> None:
+    """PyTorch lets some of them through, with their imaginary part cut off."""
+    with pytest.raises(
+        ValueError, match=r"got x=complex64 \(3, 2\); x must be a tensor of floating"
+    ):
+        repeated(X.to(torch.complex64), Y, 2, 1.0)
+
+
 def test_numbers_of_numpy_and_tensors_become_those_of_python() -> None:
     sizes = sizes_of(np.array([2, 3]))
     assert sizes == (2, 3)
