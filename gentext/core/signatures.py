@@ -3,10 +3,10 @@
 At the end of a module ``keep_contract(globals())`` puts this around its public functions and the
 public methods of its classes. Whether numbers, strings and generators are such is looked at before
 a call; in which range they are is for the function to say. Of tensors it is only asked whether they
-are complex: a call that works costs nothing more. Where one fails, what was given is compared with the annotations, and the
-error names the argument that does not fit, or all of them where they do not fit one another. Only
-calls from outside are looked at: neither what gentext calls itself nor what ``torch.compile``
-traces.
+are complex: a call that works costs nothing more. Where one fails, what was given is compared with
+the annotations, and the error names the argument that does not fit, or all of them where they do
+not fit one another. Only calls from outside are looked at: neither what gentext calls itself nor
+what ``torch.compile`` traces.
 """
 
 from __future__ import annotations
