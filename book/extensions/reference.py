@@ -42,6 +42,7 @@ FOLDERS = {  # in the order of the page, each with its heading
     "denoising": ("Diffusion", "扩散"),
     "adversarial": ("Games", "博弈"),
     "transfer": ("Pre-training and fine-tuning", "预训练与微调"),
+    "sound": ("Sound", "声音"),
     "data": ("Data", "数据"),
     "training": ("Training", "训练"),
     "evaluation": ("Evaluation", "评估"),
