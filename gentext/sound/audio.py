@@ -3,7 +3,7 @@
 Notation: ``x`` a waveform (..., samples), batch axes first; N = ``window`` and R = ``hop``, in
 samples; w[n] = ½ − ½ cos(2πn/N), the periodic Hann window, n = 0 to N − 1; X[m, k] = Σ_n w[n]
 x_m[n] e^{−2πikn/N} of frame m, which begins at sample mR − (N − R), in bin k = 0 to ⌊N/2⌋, at
-k/N times the rate; A magnitudes |X|.
+k/N times the rate; A magnitudes abs(X).
 
 Before and after the waveform are zeros, N − R of them and as many more as make the frames whole, so
 that each sample lies in N/R frames. Where R divides N three times or more, Σ_m w²[n − mR] is one
@@ -75,7 +75,7 @@ def frame_count(samples: int, window: int = 512, hop: int = 128) -> int:
 def stft(x: Waveform, window: int = 512, hop: int = 128) -> Spectrum:
     """X[m, k] = Σ_n w[n] x_m[n] e^{−2πikn/N}: which frequencies a waveform has, and when.
 
-    By Parseval, Σ_m Σ_k |X[m, k]|² = N c Σ_n x²[n], where k runs over all N bins.
+    By Parseval, Σ_m Σ_k abs(X[m, k])² = N c Σ_n x²[n], where k runs over all N bins.
 
     Arguments:
         x: waveforms of one window at least; window, hop: N and R, in samples (see ``overlap``).
@@ -141,7 +141,7 @@ def griffin_lim(
 def spectral_distance(
     x: Waveform, magnitudes: Bins, window: int = 512, hop: int = 128
 ) -> Float[Tensor, "*batch"]:
-    """‖|X| − A‖ of the transform X of ``x`` over all frames and all N bins.
+    """‖abs(X) − A‖ of the transform X of ``x`` over all frames and all N bins.
 
     Equation: :eq:`eq-audio-griffinlim`
     """
@@ -206,7 +206,7 @@ def mel_filterbank(
 
 
 class LogMel(Precise):
-    """log max(Σ_k F[j, k] |X[m, k]|², floor) of waveforms, in nats, F the triangles of mel.
+    """log max(Σ_k F[j, k] abs(X[m, k])², floor) of waveforms, in nats, F the triangles of mel.
 
     Arguments:
         rate: of the waveforms, in hertz; window, hop: as for ``stft``, in samples.

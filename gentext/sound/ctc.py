@@ -221,8 +221,8 @@ def ctc_prefix_beam(
 
     Arguments:
         language_model: prefix -> log p(next symbol) of all v symbols, whose blank is not looked at.
-        weight, bonus: ranked by log p(y | x) + weight log p_LM(y) + bonus |y|, where p_LM counts no
-            end of y.
+        weight, bonus: ranked by log p(y | x) + weight log p_LM(y) + bonus len(y), where p_LM counts
+            no end of y.
 
     Equation: :eq:`eq-audio-ctcbeam`
 
