@@ -202,8 +202,8 @@ def bilingual(length: int = BOTH) -> Dataset:
     They are of the texts "tang", "genre-zh", "shakespeare" and "genre-en", without their classes;
     and halves of sentences of "pairs", of which each is read in one of its languages only. One
     vocabulary of byte pairs and Chinese characters serves them all. A sentence from elsewhere is
-    one of the same text. Poems and passages with a sentence that another text holds out are left
-    out.
+    one of the same text. Poems and passages with a sentence of more than 8 characters that a text
+    holds out are left out; shorter ones may stand in several.
     """
     corpora = [text.load(name) for name in ("tang", "genre-zh", "shakespeare", "genre-en")]
     corpora, pairs = _without_held_out(corpora), text.load("pairs")
