@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
 from gentext.sound.waveforms import read, resample, write
 
-soundfile = pytest.importorskip("soundfile")
 RATE = 8000
 
 
@@ -73,8 +73,6 @@ def test_every_kind_of_wav_is_read_and_channels_are_averaged(
 
 
 def test_mp3_is_read(tmp_path: Path) -> None:
-    if "MP3" not in soundfile.available_formats():
-        pytest.skip("this libsndfile has no MP3")
     x = tone(440, n=16_000, rate=16_000)
     soundfile.write(tmp_path / "a.mp3", x.numpy(), 16_000)
     samples, rate = read(tmp_path / "a.mp3")
